@@ -1,0 +1,58 @@
+//! Where the parts of a document stand in its source, in twelve to sixteen bytes each: a path is kept as its hash.
+
+use std::collections::BTreeMap;
+
+use super::Span;
+
+/// The hash of a path of keys and list indices. Two paths with one hash would only make a complaint name a wrong line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PathHash(u64);
+
+impl PathHash {
+    pub(super) const ROOT: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    /// The path one key or index deeper.
+    pub(super) fn child(self, key: &str) -> Self {
+        // FNV-1a; 0xff occurs in no UTF-8 text, so `a.b` and `ab` are two paths.
+        let hash =
+            key.bytes().chain([0xff]).fold(self.0, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        Self(hash)
+    }
+
+    /// The path of an element of a list.
+    pub(super) fn item(self, index: usize) -> Self {
+        self.child(&index.to_string())
+    }
+}
+
+/// The lines of all keys and list items of a document, and the places of its annotations' values.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// Sorted once the document is complete.
+    lines: Vec<(PathHash, u32)>,
+    pub(super) annotations: BTreeMap<PathHash, Span>,
+}
+
+impl Lines {
+    pub(super) fn push(&mut self, path: PathHash, line: u32) {
+        self.lines.push((path, line));
+    }
+
+    /// For a document that is still being read.
+    pub(super) fn first(&self, path: PathHash) -> Option<u32> {
+        self.lines.iter().find(|(known, _)| *known == path).map(|(_, line)| *line)
+    }
+
+    /// Makes the lines ready for [`Lines::get`].
+    pub(super) fn finish(mut self) -> Self {
+        self.lines.sort_unstable();
+        self.lines.dedup_by_key(|(path, _)| *path);
+        self.lines.shrink_to_fit();
+        self
+    }
+
+    pub(super) fn get(&self, path: PathHash) -> Option<u32> {
+        let index = self.lines.binary_search_by_key(&path, |(path, _)| *path).ok()?;
+        self.lines.get(index).map(|(_, line)| *line)
+    }
+}
