@@ -1,0 +1,24 @@
+//! DECIDES. Everything here is pure: no I/O, no clock, no randomness; time is a field of the observation. Equal input gives equal output.
+//!
+//! documents ([`yaml`]) → what is wanted ([`desired`]) → [`plan`] → [`step`](mod@step) → actions ([`action`]); what is live ([`live`])
+//! and the answers come back as an observation; [`report`] makes the status of it, [`recover`] reads a status back.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::wildcard_enum_match_arm)]
+
+pub mod action;
+pub mod attempt;
+pub mod desired;
+pub mod fields;
+pub mod health;
+pub mod kinds;
+pub mod ledger;
+pub mod lifecycle;
+pub mod live;
+pub mod membership;
+pub mod object;
+pub mod plan;
+pub mod recover;
+pub mod report;
+pub mod rights;
+pub mod settings;
+pub mod step;
+pub mod yaml;

@@ -1,0 +1,207 @@
+//! The complete list of what we can do to a cluster, and of the answers that come back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::live::Live;
+use super::object::ObjectKey;
+use super::rights::{MissingRight, Right};
+
+/// One task of the attempt that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskId {
+    /// Whether the stage is one of SyncFail.
+    pub sync_fail: bool,
+    /// Index of the stage.
+    pub stage: usize,
+    /// Index of the task in the stage.
+    pub task: usize,
+}
+
+/// One thing to do. Actions of one step are independent of each other.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Write the status, with the resourceVersion that it was decided on, and answer when it is durable.
+    Record {
+        /// Version of the ledger that is made durable.
+        version: u64,
+    },
+    /// Ask the API server, as the Application's account, whether all this is allowed.
+    CheckRights(Vec<Right>),
+    /// Server-side dry run of a write.
+    Rehearse {
+        /// The task.
+        task: TaskId,
+        /// The write.
+        write: Write,
+    },
+    /// Send a write of a task.
+    Write {
+        /// The task.
+        task: TaskId,
+        /// The write.
+        write: Write,
+    },
+    /// Read one object from the quorum.
+    Look {
+        /// The task.
+        task: TaskId,
+        /// The object.
+        key: ObjectKey,
+        /// Version of the API to ask in; `None`: the served one.
+        version: Option<String>,
+    },
+    /// Gather why a hook or workload failed: container states, exit codes, last log lines.
+    Collect {
+        /// The task.
+        task: TaskId,
+        /// The object.
+        key: ObjectKey,
+        /// Its uid.
+        uid: Arc<str>,
+    },
+    /// Clean up after a hook, whose record says how it ended.
+    Tidy {
+        /// The hook object.
+        key: ObjectKey,
+        /// Which clean-up, with its write.
+        write: Write,
+    },
+}
+
+/// A write to a managed object, sent as the Application's account.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Server-side apply.
+    Apply {
+        /// The object.
+        key: ObjectKey,
+        /// The whole body, marks included.
+        body: Arc<Value>,
+        /// Whether fields of other managers become ours.
+        force: bool,
+        /// resourceVersion that the live object must have.
+        version: Option<u64>,
+        /// Whether fields that the schema does not know are refused.
+        strict: bool,
+    },
+    /// Create under a name that we chose.
+    Create {
+        /// The object.
+        key: ObjectKey,
+        /// The whole body, marks included.
+        body: Arc<Value>,
+    },
+    /// Delete, with the uid (and the resourceVersion) as precondition.
+    Delete {
+        /// The object.
+        key: ObjectKey,
+        /// uid that the live object must have.
+        uid: Arc<str>,
+        /// resourceVersion that the live object must have.
+        version: Option<u64>,
+        /// What becomes of its dependents.
+        propagation: Propagation,
+    },
+    /// Merge patch of one object, with the uid as precondition.
+    Patch {
+        /// The object.
+        key: ObjectKey,
+        /// uid that the live object must have.
+        uid: Arc<str>,
+        /// The merge patch.
+        patch: Value,
+    },
+}
+
+impl Write {
+    /// The object that is written.
+    pub fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Apply { key, .. } | Self::Create { key, .. } | Self::Delete { key, .. } | Self::Patch { key, .. } => key,
+        }
+    }
+}
+
+/// What a delete does to dependents; always named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Propagation {
+    /// The object goes after its dependents.
+    #[default]
+    Foreground,
+    /// Dependents are collected afterwards.
+    Background,
+    /// Dependents stay.
+    Orphan,
+}
+
+impl Propagation {
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Foreground => "Foreground",
+            Self::Background => "Background",
+            Self::Orphan => "Orphan",
+        }
+    }
+}
+
+/// The answer to an action.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The ledger is durable up to this version.
+    Recorded(u64),
+    /// The rights that are missing; an error when nobody could tell.
+    Rights(Result<Vec<MissingRight>, Fault>),
+    /// The dry run of a task's write.
+    Rehearsed(TaskId, Result<(), Fault>),
+    /// A task's write: the object as the server returned it (nothing for a delete).
+    Written(TaskId, Result<Option<Arc<Live>>, Fault>),
+    /// The object as the quorum has it.
+    Looked(TaskId, Result<Option<Arc<Live>>, Fault>),
+    /// The evidence of a failure.
+    Collected(TaskId, Evidence),
+    /// The clean-up of a hook.
+    Tidied(ObjectKey, Result<(), Fault>),
+}
+
+/// Why something failed, as the cluster shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// One sentence: container, exit code or waiting reason, last words. Empty when nothing could be seen.
+    pub summary: String,
+    /// The last log lines, at most 4 KiB a container, control characters made harmless.
+    pub log: Option<String>,
+}
+
+/// A refusal or failure of the API server, classified once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What follows from it.
+    pub kind: FaultKind,
+    /// The server's words (without contents of Secrets), or what happened on the way.
+    pub message: String,
+    /// How long the server asks us to wait.
+    pub retry_after: Option<Duration>,
+}
+
+/// What follows from a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Another manager owns a field, or a precondition does not hold: look, then decide.
+    Conflict,
+    /// A create found an object of that name.
+    Exists,
+    /// The object (or its namespace) is not there.
+    NotFound,
+    /// The server does not serve the kind (yet).
+    KindMissing,
+    /// The account may not.
+    Forbidden,
+    /// The server will never accept this body.
+    Invalid,
+    /// Overload, time-out, a webhook that did not answer: to be tried again; whether it was done is not known.
+    Transient,
+}

@@ -1,0 +1,421 @@
+//! One attempt of an operation: where it stands. The machine that moves it is `step`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::action::{Evidence, Fault, TaskId};
+use super::ledger::HookOutcome;
+use super::membership::HookRun;
+use super::object::{Digest, ObjectKey, Owner};
+use super::plan::{Options, Plan, Stage, Task, Work};
+use super::settings::Phase;
+
+/// The head of an operation: what its status starts with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Its id: unique for the Application, part of generated names.
+    pub id: String,
+    /// Whether it is the deletion of the Application.
+    pub deletion: bool,
+    /// The attempt, from 1.
+    pub attempt: i64,
+    /// Generation of the Application whose `operation` field asked for it.
+    pub request_generation: Option<i64>,
+    /// Who asked for it.
+    pub initiated_by: Option<String>,
+    /// Revision of the source.
+    pub revision: String,
+    /// When the operation started.
+    pub started_at: Timestamp,
+    /// When the attempt started.
+    pub attempt_started_at: Timestamp,
+    /// What was asked for.
+    pub options: Options,
+}
+
+impl Operation {
+    /// The run of a hook of this attempt in that phase.
+    pub fn run(&self, phase: Phase) -> HookRun {
+        HookRun { operation: self.id.clone(), attempt: self.attempt, phase }
+    }
+}
+
+/// The deadlines of an Application; `None`: none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For each attempt.
+    pub sync: Option<Duration>,
+    /// For plain objects and prunes of a stage.
+    pub stage: Option<Duration>,
+    /// For each hook, from its creation.
+    pub hook: Option<Duration>,
+}
+
+/// One attempt.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The Application.
+    pub owner: Owner,
+    /// The operation.
+    pub operation: Operation,
+    /// What is done, in order.
+    pub plan: Arc<Plan>,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// No deadline of a wait falls before this time: after a restart everything gets its chance to be judged anew (V2).
+    pub grace_until: Timestamp,
+    /// Where it stands.
+    pub course: Course,
+    /// Rows of the tasks that are over, by stage.
+    pub rows: Vec<Row>,
+    /// The first cause of its failure.
+    pub failure: Option<String>,
+    /// Why it is to end before its time.
+    pub stop: Option<Stop>,
+    /// Ledger version that a record in flight will make durable.
+    pub recording: Option<u64>,
+}
+
+/// Why an attempt is to end before its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Somebody asked for it: running hooks are stopped.
+    Terminate,
+    /// A newer revision: running hooks are finished first.
+    Superseded(String),
+    /// The Application is being deleted: at once.
+    Deleted,
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Debug)]
+pub enum Course {
+    /// Nothing was asked yet.
+    Begin,
+    /// The check of rights is in flight.
+    Rights,
+    /// Dry runs are in flight.
+    Rehearsal {
+        /// Tasks without an answer.
+        open: BTreeSet<TaskId>,
+        /// All refusals.
+        refused: Vec<String>,
+    },
+    /// In a stage of the plan.
+    Stage(Running),
+    /// In a stage of SyncFail.
+    SyncFail(Running),
+    /// Passive hooks are deleted by policy, clean-ups are finished.
+    Tidying {
+        /// Whether the attempt succeeded.
+        succeeded: bool,
+        /// Not longer than until then.
+        until: Timestamp,
+    },
+    /// Over.
+    Ended(Ending),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything is applied and healthy.
+    Succeeded,
+    /// With the cause.
+    Failed(String),
+    /// Ended by request or by something newer; never retried.
+    Stopped(Stop, String),
+}
+
+/// A stage that runs.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Whether it is one of SyncFail.
+    pub sync_fail: bool,
+    /// Its index.
+    pub index: usize,
+    /// One run for each task of the stage, in its order.
+    pub runs: Vec<TaskRun>,
+    /// Place of each object in `runs`.
+    pub places: BTreeMap<ObjectKey, usize>,
+    /// When it began.
+    pub since: Timestamp,
+    /// Ledger version that must be durable before the first effect of the stage.
+    pub after: u64,
+    /// Tasks that are not over.
+    pub open: usize,
+    /// Tasks that have not begun.
+    pub held: usize,
+    /// Whether a task has failed.
+    pub failed: bool,
+    /// Whether a barrier may have opened since the held tasks were last looked at.
+    pub stirred: bool,
+    /// When the next deadline, back-off or settling ends.
+    pub wake: Option<Timestamp>,
+}
+
+impl Running {
+    /// The stage that runs.
+    pub fn stage<'a>(&self, plan: &'a Plan) -> &'a Stage {
+        let stages = if self.sync_fail { &plan.sync_fail } else { &plan.stages };
+        &stages[self.index]
+    }
+
+    /// The id of the task at that place.
+    pub fn id(&self, task: usize) -> TaskId {
+        TaskId { sync_fail: self.sync_fail, stage: self.index, task }
+    }
+}
+
+/// One task that runs.
+#[derive(Clone, Debug)]
+pub struct TaskRun {
+    /// The object, its generated name filled in.
+    pub key: ObjectKey,
+    /// How far it is.
+    pub state: TaskState,
+    /// When it began.
+    pub started: Option<Timestamp>,
+    /// When its wait ends.
+    pub deadline: Option<Timestamp>,
+    /// What our last write was answered with.
+    pub written: Option<Written>,
+    /// Whether it is applied, so that barriers open.
+    pub applied: bool,
+    /// How often a write was tried since it last went well.
+    pub tries: u32,
+    /// Whether it was applied again after somebody deleted it (V19).
+    pub reapplied: bool,
+    /// How often a refusal was put off: 1 for the other objects of the stage, 2 for its prunes.
+    pub put_off: u8,
+    /// What is known of the wait: health, reason, since when.
+    pub blocked: Option<Blocked>,
+    /// Since when it has been Degraded at our generation.
+    pub degraded_since: Option<Timestamp>,
+    /// For a hook: the last seen end of its object.
+    pub last_end: Option<bool>,
+    /// What there is to say in its row.
+    pub note: Option<String>,
+}
+
+impl TaskRun {
+    /// A task that has not begun.
+    pub fn new(key: ObjectKey) -> Self {
+        Self {
+            key,
+            state: TaskState::Held,
+            started: None,
+            deadline: None,
+            written: None,
+            applied: false,
+            tries: 0,
+            reapplied: false,
+            put_off: 0,
+            blocked: None,
+            degraded_since: None,
+            last_end: None,
+            note: None,
+        }
+    }
+
+    /// Whether nothing more will happen to it.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, TaskState::Over(_))
+    }
+
+    /// Whether an answer is awaited.
+    pub fn is_in_flight(&self) -> bool {
+        matches!(
+            self.state,
+            TaskState::Writing | TaskState::Looking(_) | TaskState::Collecting { .. } | TaskState::Stopping { .. }
+        )
+    }
+}
+
+/// What our write was answered with (I2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// uid of the object.
+    pub uid: Arc<str>,
+    /// resourceVersion of the answer.
+    pub version: u64,
+    /// Whether the write created the object or moved its generation.
+    pub moved: bool,
+    /// Digest of `.status` in the answer.
+    pub status: Option<Digest>,
+    /// When the answer came.
+    pub at: Timestamp,
+}
+
+/// How far a task is.
+#[derive(Clone, Debug)]
+pub enum TaskState {
+    /// Waits for its turn inside the stage.
+    Held,
+    /// A write is in flight.
+    Writing,
+    /// Tried again at that time.
+    Backoff {
+        /// When.
+        until: Timestamp,
+        /// Why.
+        fault: Fault,
+    },
+    /// Refused because of another object of the stage, or of one that its prunes remove; tried once more after that.
+    After(Fault),
+    /// A quorum read is in flight.
+    Looking(Why),
+    /// An object must be gone before the task can go on.
+    Leaving {
+        /// Its uid.
+        uid: Arc<str>,
+    },
+    /// Applied; its health is awaited.
+    Waiting,
+    /// The ledger must be durable before the task goes on.
+    Recording {
+        /// The version.
+        version: u64,
+        /// What follows.
+        then: Then,
+    },
+    /// The hook object exists and runs.
+    Running {
+        /// Its uid.
+        uid: Arc<str>,
+    },
+    /// Evidence of a failure is gathered.
+    Collecting {
+        /// uid of the object.
+        uid: Arc<str>,
+        /// The cause so far.
+        cause: String,
+        /// Whether the object still runs and is stopped afterwards.
+        stop: bool,
+    },
+    /// The hook is being stopped.
+    Stopping {
+        /// Its uid.
+        uid: Arc<str>,
+        /// Its outcome.
+        outcome: HookOutcome,
+    },
+    /// The stopped hook's pods are awaited.
+    Draining {
+        /// Its uid.
+        uid: Arc<str>,
+        /// Its outcome.
+        outcome: HookOutcome,
+        /// Not longer than until then.
+        until: Timestamp,
+    },
+    /// Over.
+    Over(Finish),
+}
+
+/// What follows a durable record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Look for a leftover, then create the hook.
+    Create,
+    /// The hook is over.
+    End(HookOutcome),
+}
+
+/// Why a quorum read is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Our unforced apply met another manager.
+    Conflict,
+    /// The object is not in the view any more.
+    Vanished,
+    /// Before a hook is created: is there a leftover, or our own object?
+    Leftover,
+    /// A delete met a changed object.
+    Deleting,
+    /// An object that had to go seems gone.
+    Left,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It did what it was for.
+    Done,
+    /// It failed, with the cause, and the log of a hook.
+    Failed {
+        /// The cause.
+        cause: String,
+        /// The last log lines.
+        log: Option<String>,
+    },
+    /// It was not begun or not waited for, because the attempt ended before.
+    Dropped,
+}
+
+/// What a task waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// The health word, or what stands for it.
+    pub health: &'static str,
+    /// The reason, for people.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// The row of a task that is over.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The object.
+    pub key: ObjectKey,
+    /// apiVersion's version part; empty when not known.
+    pub version: String,
+    /// Phase.
+    pub phase: Phase,
+    /// Wave.
+    pub wave: i64,
+    /// Whether it is a hook, or a prune.
+    pub what: What,
+    /// How it ended.
+    pub finish: Finish,
+    /// What there is to say.
+    pub note: Option<String>,
+    /// uid of the object, where known.
+    pub uid: Option<Arc<str>>,
+    /// When it began.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub finished: Timestamp,
+}
+
+/// The kinds of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A plain object.
+    Applied,
+    /// A hook.
+    Hook,
+    /// A prune.
+    Pruned,
+}
+
+impl What {
+    /// The kind of row of a task.
+    pub fn of(task: &Task) -> Self {
+        match task.work {
+            Work::Apply(_) => Self::Applied,
+            Work::Hook(_) => Self::Hook,
+            Work::Prune => Self::Pruned,
+        }
+    }
+}
+
+/// The outcome of a hook that failed, from a cause and what was seen.
+pub fn failed(cause: &str, evidence: Evidence) -> HookOutcome {
+    let message = if evidence.summary.is_empty() { cause.to_owned() } else { format!("{cause}: {}", evidence.summary) };
+    HookOutcome { succeeded: false, message, log: evidence.log }
+}

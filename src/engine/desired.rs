@@ -1,0 +1,487 @@
+//! From documents to what is wanted: identity, sent form and settings of every manifest, or every reason why not.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use serde_json::{Map, Value};
+
+use super::kinds::{KindInfo, Kinds, Known};
+use super::object::{Digest, GroupKind, ObjectKey, Owner, group_of, version_of};
+use super::settings::{Class, Settings};
+use super::yaml::{Document, Position};
+use crate::api::annotations as keys;
+
+/// One object as it is wanted.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Its identity. The name is empty where only `generateName` is given (hooks).
+    pub key: ObjectKey,
+    /// `metadata.generateName`, where no name is given.
+    pub generate_name: Option<String>,
+    /// `apiVersion` as written.
+    pub api_version: String,
+    /// Plural name and scope; `None` for a kind that a CRD of the same source brings or that may be missing at first.
+    pub info: Option<KindInfo>,
+    /// The sent form: without status, nulls and server-set metadata, `stringData` folded in. Our own marks are not in it.
+    pub body: Value,
+    /// Digest of the sent form.
+    pub content: Digest,
+    /// A Job's `ttlSecondsAfterFinished`, kept out of the sent form until its outcome is durable.
+    pub ttl: Option<i64>,
+    /// What the annotations say.
+    pub settings: Settings,
+    /// Where it stands in the source.
+    pub position: Position,
+}
+
+impl Manifest {
+    /// Whether the kind is custom to this source: its CRD is among the manifests, or it may be missing.
+    pub fn kind_may_be_missing(&self) -> bool {
+        self.info.is_none()
+    }
+
+    /// The version part of `apiVersion`.
+    pub fn version(&self) -> &str {
+        version_of(&self.api_version)
+    }
+}
+
+/// All that an Application wants.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// Digest of all manifests: what tells one state of the source from the next.
+    pub revision: String,
+    /// The manifests in source order, each identity once.
+    pub manifests: Vec<Arc<Manifest>>,
+    /// What is odd but no error, for conditions and `swell plan`.
+    pub warnings: Vec<String>,
+}
+
+/// One reason why a source cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, if it has a place.
+    pub position: Option<Position>,
+    /// The object, if it has an identity.
+    pub key: Option<ObjectKey>,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// `document N, line N: Kind namespace/name: message`.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(position) = &self.position {
+            write!(f, "{position}: ")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "{key}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// What the documents are read against.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The Application that wants them.
+    pub owner: &'a Owner,
+    /// Namespace of objects that name none.
+    pub destination: &'a str,
+    /// What the cluster serves.
+    pub kinds: &'a Kinds,
+    /// Application-wide `SkipDryRunOnMissingResource=true`: a kind that is not served is no error.
+    pub allow_missing_kinds: bool,
+}
+
+/// Reads the documents of a source. All problems are returned, in source order.
+pub fn desired(documents: Vec<Document>, context: Context<'_>) -> Result<Desired, Vec<Problem>> {
+    let from_crds = kinds_of_crds(&documents);
+    let mut problems = Vec::new();
+    let mut warnings = Vec::new();
+    let mut manifests: Vec<Arc<Manifest>> = Vec::new();
+    let mut places: BTreeMap<ObjectKey, usize> = BTreeMap::new();
+    for document in documents {
+        let position = document.position.clone();
+        match manifest(document, context, &from_crds, &mut warnings) {
+            Ok(manifest) => {
+                let manifest = Arc::new(manifest);
+                if manifest.generate_name.is_some() {
+                    manifests.push(manifest);
+                } else if let Some(place) = places.get(&manifest.key) {
+                    // O9: the last one wins.
+                    let first = &manifests[*place].position;
+                    warnings.push(format!("{position}: {} is there already at {first}; the last one counts", manifest.key));
+                    manifests[*place] = manifest;
+                } else {
+                    places.insert(manifest.key.clone(), manifests.len());
+                    manifests.push(manifest);
+                }
+            }
+            Err(found) => problems.extend(found),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Desired { revision: revision(&manifests), manifests, warnings })
+}
+
+fn revision(manifests: &[Arc<Manifest>]) -> String {
+    let mut lines: Vec<String> = manifests
+        .iter()
+        .map(|m| format!("{} {} {} {:?} {:?}", m.api_version, m.key, m.content, m.generate_name, m.ttl))
+        .collect();
+    lines.sort();
+    Digest::of_bytes(lines.join("\n").as_bytes()).to_string()
+}
+
+/// Kinds and scopes that the CRDs among the documents define.
+fn kinds_of_crds(documents: &[Document]) -> BTreeMap<GroupKind, bool> {
+    documents
+        .iter()
+        .filter(|d| d.value.get("kind").and_then(Value::as_str) == Some("CustomResourceDefinition"))
+        .filter_map(|d| {
+            let spec = d.value.get("spec")?;
+            let kind = spec.pointer("/names/kind")?.as_str()?;
+            let scope = spec.get("scope")?.as_str()?;
+            Some((GroupKind::new(spec.get("group")?.as_str()?, kind), scope == "Namespaced"))
+        })
+        .collect()
+}
+
+fn manifest(
+    document: Document,
+    context: Context<'_>,
+    from_crds: &BTreeMap<GroupKind, bool>,
+    warnings: &mut Vec<String>,
+) -> Result<Manifest, Vec<Problem>> {
+    let position = document.position.clone();
+    let head = head(&document.value).map_err(|message| {
+        vec![Problem { position: Some(position.clone()), key: None, message }]
+    })?;
+    let key = ObjectKey::new(group_of(&head.api_version), &head.kind, head.namespace.as_deref(), &head.name);
+    let refuse = |line: u32, message: String| Problem {
+        position: Some(Position { line, ..position.clone() }),
+        key: Some(key.clone()),
+        message,
+    };
+    let here = |message: String| vec![refuse(position.line, message)];
+
+    let annotations = strings(&document.value, "annotations").map_err(here)?;
+    let labels = strings(&document.value, "labels").map_err(here)?;
+    if labels.contains_key(keys::PART_OF) {
+        return Err(here(format!("the label {} is Swell's own mark of membership; take it out", keys::PART_OF)));
+    }
+    let settings = Settings::parse(&annotations).map_err(|bad| {
+        bad.into_iter()
+            .map(|bad| {
+                let line = document.annotations.get(bad.key).copied().unwrap_or(position.line);
+                refuse(line, format!("annotation {}: {}", bad.key, bad.message))
+            })
+            .collect::<Vec<_>>()
+    })?;
+    warnings.extend(settings.warnings.iter().map(|warning| format!("{position}: {key}: {warning}")));
+    if head.generate_name.is_some() && matches!(settings.class, Class::Plain) {
+        return Err(here("generateName is for hooks only; an object that is kept needs metadata.name".to_owned()));
+    }
+
+    let may_be_missing = context.allow_missing_kinds || settings.options.skip_dry_run_on_missing == Some(true);
+    let version = version_of(&head.api_version);
+    let (info, namespaced) = match context.kinds.at_version(&key.kind, version) {
+        Known::Served(info) => (Some(info.clone()), info.namespaced),
+        known => match from_crds.get(&key.kind) {
+            Some(namespaced) => (None, *namespaced),
+            None if may_be_missing && matches!(known, Known::Absent) => (None, head.namespace.is_some()),
+            None => return Err(here(unknown_kind(&head.api_version, &head.kind, &known))),
+        },
+    };
+    let namespace = match (namespaced, head.namespace) {
+        (true, namespace) => Some(namespace.unwrap_or_else(|| context.destination.to_owned())),
+        (false, None) => None,
+        (false, Some(namespace)) => {
+            warnings.push(format!("{position}: {key}: a {} has no namespace; {namespace:?} is left out", head.kind));
+            None
+        }
+    };
+    let key = ObjectKey::new(&key.kind.group, &key.kind.kind, namespace.as_deref(), &head.name);
+    if key.kind.is("swell.dev", "Application")
+        && key.namespace.as_deref() == Some(context.owner.namespace())
+        && &*key.name == context.owner.name()
+    {
+        let message = "an Application cannot contain itself".to_owned();
+        return Err(vec![Problem { position: Some(position), key: Some(key), message }]);
+    }
+    let (body, ttl) = sent_form(document.value, &key);
+    Ok(Manifest {
+        content: Digest::of(&body),
+        generate_name: head.generate_name,
+        api_version: head.api_version,
+        key,
+        info,
+        body,
+        ttl,
+        settings,
+        position,
+    })
+}
+
+struct Head {
+    api_version: String,
+    kind: String,
+    name: String,
+    generate_name: Option<String>,
+    namespace: Option<String>,
+}
+
+fn head(value: &Value) -> Result<Head, String> {
+    let field = |pointer: &str| match value.pointer(pointer) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(other) => {
+            Err(format!("{} must be a string, not {}", pointer[1..].replace('/', "."), kind_of_json(other)))
+        }
+    };
+    let needed = |pointer: &str, example: &str| {
+        field(pointer)?.ok_or_else(|| format!("{} is missing; {example}", pointer[1..].replace('/', ".")))
+    };
+    let api_version = needed("/apiVersion", "every object needs one, such as \"v1\" or \"apps/v1\"")?;
+    let kind = needed("/kind", "every object needs one, such as \"ConfigMap\"")?;
+    let name = field("/metadata/name")?;
+    let generate_name = field("/metadata/generateName")?.filter(|_| name.is_none());
+    if name.is_none() && generate_name.is_none() {
+        return Err(format!("this {kind} has no metadata.name; every object needs one"));
+    }
+    for text in [&name, &generate_name].into_iter().flatten() {
+        if text.len() > 253 || text.chars().any(|c| c.is_control() || c == '/' || c.is_whitespace()) {
+            return Err(format!("metadata.name {text:?} is not a name; names have at most 253 characters, no spaces and no slashes"));
+        }
+    }
+    let namespace = field("/metadata/namespace")?;
+    if let Some(namespace) = &namespace
+        && (namespace.len() > 63 || !namespace.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
+    {
+        return Err(format!("metadata.namespace {namespace:?} is not the name of a namespace; those have at most 63 lower-case letters, digits and dashes"));
+    }
+    Ok(Head { api_version, kind, name: name.unwrap_or_default(), generate_name, namespace })
+}
+
+/// The string map at `metadata.<field>`; a value that is no string is refused with how to write it.
+fn strings(value: &Value, field: &str) -> Result<BTreeMap<String, String>, String> {
+    match value.pointer(&format!("/metadata/{field}")) {
+        None | Some(Value::Null) => Ok(BTreeMap::new()),
+        Some(Value::Object(map)) => map
+            .iter()
+            .map(|(key, value)| match value {
+                Value::String(text) => Ok((key.clone(), text.clone())),
+                Value::Null => Ok((key.clone(), String::new())),
+                other => Err(format!(
+                    "metadata.{field}.{key} must be a string, not {}: write it in quotes, \"{other}\"",
+                    kind_of_json(other)
+                )),
+            })
+            .collect(),
+        Some(other) => Err(format!("metadata.{field} must be a map of strings, not {}", kind_of_json(other))),
+    }
+}
+
+fn kind_of_json(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    }
+}
+
+fn unknown_kind(api_version: &str, kind: &str, known: &Known) -> String {
+    match known {
+        Known::OtherVersions(versions) => {
+            let group = group_of(api_version);
+            let served: Vec<_> = versions
+                .iter()
+                .map(|version| if group.is_empty() { version.clone() } else { format!("{group}/{version}") })
+                .collect();
+            format!("the cluster does not serve {kind} in {api_version}; it does in {}", served.join(", "))
+        }
+        Known::Unsure => format!(
+            "the API group of {api_version} did not answer, so nobody can tell whether it has the kind {kind}; look at its APIService"
+        ),
+        Known::Absent | Known::Served(_) => format!(
+            "the cluster has no kind {kind} in {api_version}, and no CustomResourceDefinition here brings it; install its CRD first, or put it into this source"
+        ),
+    }
+}
+
+/// Brings a manifest into the form that is sent: see [`Manifest::body`].
+fn sent_form(mut value: Value, key: &ObjectKey) -> (Value, Option<i64>) {
+    drop_nulls(&mut value);
+    let mut ttl = None;
+    if let Some(object) = value.as_object_mut() {
+        object.remove("status");
+        if key.kind.is("", "Secret") {
+            fold_string_data(object);
+        }
+        if key.kind.is("batch", "Job")
+            && let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
+        {
+            ttl = spec.remove("ttlSecondsAfterFinished").and_then(|ttl| ttl.as_i64());
+        }
+        let metadata = object.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(metadata) = metadata.as_object_mut() {
+            for field in SERVER_SET {
+                metadata.remove(*field);
+            }
+            match &key.namespace {
+                Some(namespace) => metadata.insert("namespace".to_owned(), Value::from(&**namespace)),
+                None => metadata.remove("namespace"),
+            };
+        }
+    }
+    (value, ttl)
+}
+
+const SERVER_SET: &[&str] = &[
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "selfLink",
+];
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+fn fold_string_data(secret: &mut Map<String, Value>) {
+    let Some(Value::Object(plain)) = secret.remove("stringData") else { return };
+    let data = secret.entry("data").or_insert_with(|| Value::Object(Map::new()));
+    if let Some(data) = data.as_object_mut() {
+        for (name, value) in plain {
+            let encoded = match &value {
+                Value::String(text) => base64::engine::general_purpose::STANDARD.encode(text),
+                // Not valid for a Secret: passed on, so that the server says so.
+                _ => {
+                    data.insert(name, value);
+                    continue;
+                }
+            };
+            data.insert(name, Value::from(encoded));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::yaml;
+    use super::*;
+
+    fn read(text: &str) -> Result<Desired, Vec<Problem>> {
+        let owner = Owner::new("shop", "web");
+        let kinds = Kinds::builtin().closed();
+        let context = Context { owner: &owner, destination: "shop", kinds: &kinds, allow_missing_kinds: false };
+        desired(yaml::parse(None, text, &yaml::Limits::default()).unwrap(), context)
+    }
+
+    fn problem(text: &str) -> String {
+        read(text).unwrap_err()[0].to_string()
+    }
+
+    #[test]
+    fn a_bad_wave_is_refused_by_object_name_and_line() {
+        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n  annotations:\n    note: x\n    argocd.argoproj.io/sync-wave: \"one\"\n";
+        assert_eq!(
+            problem(text),
+            "document 1, line 7: ConfigMap settings: annotation argocd.argoproj.io/sync-wave: \"one\" is not a whole number such as \"-1\", \"0\" or \"5\""
+        );
+    }
+
+    #[test]
+    fn an_unquoted_wave_is_refused_with_how_to_write_it() {
+        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {argocd.argoproj.io/sync-wave: 1}}\n";
+        assert!(problem(text).contains("must be a string, not a number: write it in quotes, \"1\""), "{}", problem(text));
+    }
+
+    #[test]
+    fn namespaces_are_filled_in_by_scope() {
+        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: other}\n";
+        let desired = read(text).unwrap();
+        let namespaces: Vec<_> = desired.manifests.iter().map(|m| m.key.namespace.as_deref()).collect();
+        assert_eq!(namespaces, [Some("shop"), None, Some("other")]);
+        assert_eq!(desired.manifests[0].body.pointer("/metadata/namespace"), Some(&Value::from("shop")));
+    }
+
+    #[test]
+    fn the_sent_form_has_no_status_no_nulls_no_server_set_metadata_and_no_string_data() {
+        let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a, uid: x, resourceVersion: '1', creationTimestamp: null, labels: {x: null}}\nstringData: {password: hunter2}\nstatus: {}\n";
+        let desired = read(text).unwrap();
+        let expected = serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "a", "namespace": "shop", "labels": {}},
+            "data": {"password": "aHVudGVyMg=="}
+        });
+        assert_eq!(desired.manifests[0].body, expected);
+    }
+
+    #[test]
+    fn f21_the_ttl_of_a_job_is_kept_out_of_the_sent_form() {
+        let text = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a}\nspec: {ttlSecondsAfterFinished: 0, template: {}}\n";
+        let desired = read(text).unwrap();
+        assert_eq!(desired.manifests[0].ttl, Some(0));
+        assert!(desired.manifests[0].body.pointer("/spec/ttlSecondsAfterFinished").is_none());
+    }
+
+    #[test]
+    fn o9_of_two_documents_with_one_identity_the_last_counts_and_a_warning_says_so() {
+        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {v: '1'}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {v: '2'}\n";
+        let desired = read(text).unwrap();
+        assert_eq!(desired.manifests.len(), 1);
+        assert_eq!(desired.manifests[0].body.pointer("/data/v"), Some(&Value::from("2")));
+        assert_eq!(desired.warnings.len(), 1);
+    }
+
+    #[test]
+    fn f64_a_kind_that_neither_the_cluster_nor_a_crd_of_the_source_has_is_refused() {
+        let text = "apiVersion: x.example/v1\nkind: Thing\nmetadata: {name: a}\n";
+        assert!(problem(text).contains("no kind Thing in x.example/v1"), "{}", problem(text));
+        let crd = "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.x.example}\nspec: {group: x.example, scope: Cluster, names: {kind: Thing}}\n";
+        let desired = read(&format!("{text}{crd}")).unwrap();
+        assert_eq!(desired.manifests[0].key.namespace, None, "the scope is the CRD's");
+    }
+
+    #[test]
+    fn the_revision_depends_on_content_and_not_on_order_or_comments() {
+        let a = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+        let b = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n";
+        let one = read(&format!("{a}---\n{b}")).unwrap().revision;
+        assert_eq!(one, read(&format!("# hello\n{b}---\n{a}")).unwrap().revision);
+        assert_ne!(one, read(&format!("{a}data: {{x: y}}\n---\n{b}")).unwrap().revision);
+    }
+
+    #[test]
+    fn a_membership_label_of_the_manifests_own_is_refused() {
+        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {applyset.kubernetes.io/part-of: x}}\n";
+        assert!(problem(text).contains("mark of membership"), "{}", problem(text));
+    }
+
+    #[test]
+    fn h2_generate_name_is_for_hooks_only() {
+        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: a-}\n";
+        assert!(problem(text).contains("generateName is for hooks only"), "{}", problem(text));
+    }
+}

@@ -1,0 +1,173 @@
+//! Reading `managedFields`: does our field manager's entry still cover the manifest (drift by ownership)?
+
+use serde_json::{Map, Value};
+
+/// The fields of the Apply entry of `manager` in an object's `managedFields`, if there is one.
+pub fn applied_fields<'a>(object: &'a Value, manager: &str) -> Option<&'a Value> {
+    entries(object).find_map(|entry| {
+        let ours = entry.get("manager")?.as_str()? == manager
+            && entry.get("operation")?.as_str()? == "Apply"
+            && entry.get("subresource").is_none();
+        ours.then(|| entry.get("fieldsV1"))?
+    })
+}
+
+/// Whether any entry, of either operation, belongs to `manager`.
+pub fn has_entry(object: &Value, manager: &str) -> bool {
+    entries(object).any(|entry| entry.get("manager").and_then(Value::as_str) == Some(manager))
+}
+
+/// The names of the managers that own something of the object beside `manager`, sorted, each once.
+pub fn other_managers(object: &Value, manager: &str) -> Vec<String> {
+    let mut names: Vec<_> = entries(object)
+        .filter_map(|entry| entry.get("manager")?.as_str())
+        .filter(|name| *name != manager)
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Whether every field of `manifest` (in the sent form) is owned by the entry `fields` (a `FieldsV1`).
+///
+/// Names, not values, are compared: the content is told by the digest in `swell.dev/applied`. An atomic list or map is a
+/// leaf of the entry; items of a keyed list are found by their keys, where a defaulted key may be missing in the manifest.
+pub fn covers(manifest: &Value, fields: &Value) -> bool {
+    let (Some(manifest), Some(fields)) = (manifest.as_object(), fields.as_object()) else { return false };
+    manifest.iter().all(|(name, value)| match name.as_str() {
+        "apiVersion" | "kind" => true,
+        "metadata" => covers_metadata(value, fields.get("f:metadata")),
+        _ => covers_field(value, fields.get(&format!("f:{name}"))),
+    })
+}
+
+fn entries(object: &Value) -> impl Iterator<Item = &Value> {
+    object.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn covers_metadata(value: &Value, fields: Option<&Value>) -> bool {
+    let Some(metadata) = value.as_object() else { return true };
+    metadata.iter().all(|(name, value)| match name.as_str() {
+        // Identity is not a field that anybody owns.
+        "name" | "namespace" | "generateName" => true,
+        _ => covers_field(value, fields.and_then(|fields| fields.get(format!("f:{name}")))),
+    })
+}
+
+fn covers_field(value: &Value, fields: Option<&Value>) -> bool {
+    let Some(fields) = fields.and_then(Value::as_object) else {
+        // An empty map or list may leave no trace in the entry.
+        return is_empty(value);
+    };
+    if fields.is_empty() {
+        return true;
+    }
+    match value {
+        Value::Object(map) => map.iter().all(|(name, value)| covers_field(value, fields.get(&format!("f:{name}")))),
+        Value::Array(items) => items.iter().all(|item| covers_item(item, fields)),
+        _ => true,
+    }
+}
+
+fn covers_item(item: &Value, fields: &Map<String, Value>) -> bool {
+    fields.iter().any(|(name, child)| {
+        if let Some(set_value) = name.strip_prefix("v:") {
+            return serde_json::from_str::<Value>(set_value).is_ok_and(|owned| &owned == item);
+        }
+        let Some(key) = name.strip_prefix("k:") else { return false };
+        let Ok(Value::Object(key)) = serde_json::from_str::<Value>(key) else { return false };
+        let same = key.iter().all(|(field, owned)| item.get(field).is_none_or(|value| value == owned));
+        same && covers_field(item, Some(child))
+    })
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Null => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn deployment() -> Value {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "labels": {"app": "web", "tier": "front"}},
+            "spec": {
+                "replicas": 2,
+                "template": {"spec": {
+                    "containers": [{
+                        "name": "web", "image": "web:1", "args": ["--port", "80"], "resources": {},
+                        "ports": [{"containerPort": 80}],
+                        "env": [{"name": "A", "value": "1"}]
+                    }],
+                    "volumes": [{"name": "tmp", "emptyDir": {}}]
+                }}
+            }
+        })
+    }
+
+    fn entry() -> Value {
+        json!({
+            "f:metadata": {"f:labels": {"f:app": {}, "f:tier": {}}, "f:annotations": {"f:swell.dev/applied": {}}},
+            "f:spec": {
+                "f:replicas": {},
+                "f:template": {"f:spec": {
+                    "f:containers": {"k:{\"name\":\"web\"}": {
+                        ".": {}, "f:name": {}, "f:image": {}, "f:args": {}, "f:resources": {},
+                        "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}},
+                        "f:env": {"k:{\"name\":\"A\"}": {".": {}, "f:name": {}, "f:value": {}}}
+                    }},
+                    "f:volumes": {"k:{\"name\":\"tmp\"}": {".": {}, "f:name": {}, "f:emptyDir": {}}}
+                }}
+            }
+        })
+    }
+
+    #[test]
+    fn an_untouched_entry_covers_its_manifest_with_defaulted_list_keys_and_atomic_lists() {
+        assert!(covers(&deployment(), &entry()));
+    }
+
+    #[test]
+    fn each_field_taken_out_of_the_entry_is_drift() {
+        for pointer in [
+            "/f:spec/f:replicas",
+            "/f:metadata/f:labels/f:app",
+            "/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"web\"}/f:image",
+            "/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"web\"}/f:env/k:{\"name\":\"A\"}",
+        ] {
+            let mut shrunk = entry();
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            let removed = shrunk.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
+            assert!(removed.is_some(), "{pointer} is in the fixture");
+            assert!(!covers(&deployment(), &shrunk), "{pointer} is gone, so the manifest is not covered");
+        }
+    }
+
+    #[test]
+    fn a_set_of_values_is_covered_value_by_value() {
+        let manifest = json!({"metadata": {"name": "x", "finalizers": ["a", "b"]}});
+        assert!(covers(&manifest, &json!({"f:metadata": {"f:finalizers": {".": {}, "v:\"a\"": {}, "v:\"b\"": {}}}})));
+        assert!(!covers(&manifest, &json!({"f:metadata": {"f:finalizers": {".": {}, "v:\"a\"": {}}}})));
+    }
+
+    #[test]
+    fn only_our_own_apply_entry_counts() {
+        let object = json!({"metadata": {"managedFields": [
+            {"manager": "swell-1", "operation": "Update", "fieldsV1": {"f:a": {}}},
+            {"manager": "swell-1", "operation": "Apply", "subresource": "status", "fieldsV1": {"f:b": {}}},
+            {"manager": "swell-1", "operation": "Apply", "fieldsV1": {"f:c": {}}},
+            {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:d": {}}}
+        ]}});
+        assert_eq!(applied_fields(&object, "swell-1"), Some(&json!({"f:c": {}})));
+        assert_eq!(other_managers(&object, "swell-1"), ["kubectl"]);
+    }
+}

@@ -1,0 +1,350 @@
+//! The plan: the ordered list of stages, a pure function of what is wanted, what is live, and the options.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::desired::{Desired, Manifest};
+use super::health;
+use super::kinds::{is_precious, rank};
+use super::live::{Live, Members};
+use super::object::{GroupKind, ObjectKey, Owner};
+use super::settings::{Class, Consent, DeletePolicy, Phase, is_deletion};
+
+/// The ordered list of stages.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Stages of the operation proper, in order of execution.
+    pub stages: Vec<Stage>,
+    /// Stages of SyncFail, executed only when the attempt fails.
+    pub sync_fail: Vec<Stage>,
+    /// Objects that have a row in the status but no task.
+    pub without_task: Vec<WithoutTask>,
+    /// Group/kinds of everything that the plan may write.
+    pub kinds: BTreeSet<GroupKind>,
+}
+
+/// One (phase, wave) pair: what is applied together and waited for.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// The phase.
+    pub phase: Phase,
+    /// The wave in the phase.
+    pub wave: i64,
+    /// The tasks in the total order, prunes last.
+    pub tasks: Vec<Task>,
+}
+
+/// What a stage does to one object.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The object. A hook with `generateName` has no name yet.
+    pub key: ObjectKey,
+    /// Apply, prune, or run a hook.
+    pub work: Work,
+    /// Phase and wave that the annotations name, where a dependency moved the task to an earlier stage (O5).
+    pub moved_from: Option<(Phase, i64)>,
+}
+
+/// The kinds of tasks.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Apply a plain object and wait for its health.
+    Apply(Arc<Manifest>),
+    /// Run a hook.
+    Hook(Arc<Manifest>),
+    /// Delete a member that is no longer wanted.
+    Prune,
+}
+
+impl Task {
+    /// The manifest of an apply or a hook.
+    pub fn manifest(&self) -> Option<&Arc<Manifest>> {
+        match &self.work {
+            Work::Apply(manifest) | Work::Hook(manifest) => Some(manifest),
+            Work::Prune => None,
+        }
+    }
+
+    /// Whether it is a hook of a kind that runs to an end.
+    pub fn is_running_hook(&self) -> bool {
+        matches!(self.work, Work::Hook(_)) && health::runs_to_end(&self.key.kind.group, &self.key.kind.kind)
+    }
+}
+
+/// An object without a task, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WithoutTask {
+    /// The object.
+    pub key: ObjectKey,
+    /// Its wave.
+    pub wave: i64,
+    /// Whether it is a member that was not pruned (else: a manifest that is skipped).
+    pub prune_skipped: bool,
+    /// Why.
+    pub reason: String,
+}
+
+/// What an operation and its Application ask for beyond the manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether members that are no longer wanted are pruned.
+    pub prune: bool,
+    /// `PruneLast=true` on the Application.
+    pub prune_last: bool,
+    /// `PruneFirst=true` on the Application.
+    pub prune_first: bool,
+    /// `Prune=` on the Application.
+    pub prune_consent: Consent,
+    /// `Delete=` on the Application.
+    pub delete_consent: Consent,
+    /// Whether stages wait for health (`WaitForHealth=false` on the Application: no waiting for the last stage).
+    pub wait_for_health: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            prune: false,
+            prune_last: false,
+            prune_first: false,
+            prune_consent: Consent::Yes,
+            delete_consent: Consent::Yes,
+            wait_for_health: true,
+        }
+    }
+}
+
+impl Plan {
+    /// The plan of a sync. `members` are the live objects of `owner`; `ran` tells of a hook and phase whether its run policy leaves it out, and why.
+    pub fn sync(
+        desired: &Desired,
+        members: &Members,
+        owner: &Owner,
+        destination: &str,
+        options: &Options,
+        ran: &dyn Fn(&Manifest, Phase) -> Option<String>,
+    ) -> Self {
+        let mut plan = Self::default();
+        let mut placed = Vec::new();
+        for manifest in &desired.manifests {
+            let wave = manifest.settings.wave;
+            if let Class::Skipped(reason) = &manifest.settings.class {
+                plan.skip(&manifest.key, wave, false, reason.clone());
+            }
+            for phase in manifest.settings.phases().iter().copied().filter(|phase| !is_deletion(*phase)) {
+                let work = match manifest.settings.class {
+                    Class::Plain => Work::Apply(manifest.clone()),
+                    Class::Hook(_) | Class::Skipped(_) => Work::Hook(manifest.clone()),
+                };
+                if matches!(work, Work::Hook(_))
+                    && let Some(reason) = ran(manifest, phase)
+                {
+                    plan.skip(&manifest.key, wave, false, reason);
+                    continue;
+                }
+                placed.push(Placed { phase, wave, task: Task { key: manifest.key.clone(), work, moved_from: None } });
+            }
+        }
+        placed.sort_by(Placed::order);
+        bubble(&mut placed, destination);
+        plan.add_prunes(&mut placed, desired, members, owner, options);
+        plan.arrange(placed);
+        plan
+    }
+
+    /// The plan of a deletion: PreDelete hooks, members in reverse wave order, PostDelete hooks. Without a readable source there are no hooks.
+    pub fn deletion(desired: Option<&Desired>, members: &Members, owner: &Owner, options: &Options) -> Self {
+        let mut plan = Self::default();
+        let mut placed = Vec::new();
+        for manifest in desired.iter().flat_map(|desired| &desired.manifests) {
+            for phase in manifest.settings.phases().iter().copied().filter(|phase| is_deletion(*phase)) {
+                let task = Task { key: manifest.key.clone(), work: Work::Hook(manifest.clone()), moved_from: None };
+                placed.push(Placed { phase, wave: manifest.settings.wave, task });
+            }
+        }
+        for (key, live) in members.iter().filter(|(_, live)| live.is_member(owner)) {
+            match kept_at_deletion(key, live, options) {
+                Some(reason) => plan.skip(key, live.wave, true, reason),
+                None => placed.push(Placed {
+                    phase: Phase::Delete,
+                    wave: live.wave.saturating_neg(),
+                    task: Task { key: key.clone(), work: Work::Prune, moved_from: None },
+                }),
+            }
+        }
+        placed.sort_by(Placed::order);
+        plan.arrange(placed);
+        for stage in plan.stages.iter_mut().filter(|stage| stage.phase == Phase::Delete) {
+            // Highest wave first: it was sorted negated, and is told as it is.
+            stage.wave = stage.wave.saturating_neg();
+        }
+        plan
+    }
+
+    /// Whether the plan has hooks or more than one stage, so that it is rehearsed before the first write.
+    pub fn needs_rehearsal(&self) -> bool {
+        self.stages.len() > 1
+            || self.stages.iter().chain(&self.sync_fail).flat_map(|s| &s.tasks).any(|t| matches!(t.work, Work::Hook(_)))
+    }
+
+    /// All tasks, SyncFail included.
+    pub fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.stages.iter().chain(&self.sync_fail).flat_map(|stage| &stage.tasks)
+    }
+
+    fn skip(&mut self, key: &ObjectKey, wave: i64, prune_skipped: bool, reason: String) {
+        self.without_task.push(WithoutTask { key: key.clone(), wave, prune_skipped, reason });
+    }
+
+    /// O7, O8, P2: prunes in mirrored waves among the applies.
+    fn add_prunes(
+        &mut self,
+        placed: &mut Vec<Placed>,
+        desired: &Desired,
+        members: &Members,
+        owner: &Owner,
+        options: &Options,
+    ) {
+        let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
+        let mut prunes = Vec::new();
+        for (key, live) in members {
+            if !live.is_member(owner) || wanted.contains(key) || live.hook.is_some() {
+                continue;
+            }
+            match kept_at_prune(key, live, options) {
+                Some(reason) => self.skip(key, live.wave, true, reason),
+                None => prunes.push((key, live)),
+            }
+        }
+        let waves: Vec<i64> = prunes.iter().map(|(_, live)| live.wave).collect::<BTreeSet<_>>().into_iter().collect();
+        let mirrored: BTreeMap<i64, i64> = waves.iter().copied().zip(waves.iter().rev().copied()).collect();
+        let highest_prune = prunes.iter().filter_map(|(_, live)| mirrored.get(&live.wave)).max().copied();
+        let highest = placed.iter().filter(|p| p.phase == Phase::Sync).map(|p| p.wave).chain(highest_prune).max();
+        let last = highest.unwrap_or(0).max(0).saturating_add(1);
+        for (key, live) in prunes {
+            let is_last = live.options.prune_last.unwrap_or(options.prune_last);
+            let wave = if is_last { last } else { mirrored.get(&live.wave).copied().unwrap_or(live.wave) };
+            let task = Task { key: key.clone(), work: Work::Prune, moved_from: None };
+            placed.push(Placed { phase: Phase::Sync, wave, task });
+        }
+        placed.sort_by(Placed::order);
+    }
+
+    /// Groups the placed tasks, which are sorted, into stages.
+    fn arrange(&mut self, placed: Vec<Placed>) {
+        for Placed { phase, wave, task } in placed {
+            self.kinds.insert(task.key.kind.clone());
+            let stages = if phase == Phase::SyncFail { &mut self.sync_fail } else { &mut self.stages };
+            match stages.last_mut() {
+                Some(stage) if stage.phase == phase && stage.wave == wave => stage.tasks.push(task),
+                _ => stages.push(Stage { phase, wave, tasks: vec![task] }),
+            }
+        }
+    }
+}
+
+/// The policies that count for a hook: as written, else `BeforeHookCreation` (D1).
+pub fn effective_policies(manifest: &Manifest) -> BTreeSet<DeletePolicy> {
+    if manifest.settings.delete_policies.is_empty() {
+        BTreeSet::from([DeletePolicy::BeforeHookCreation])
+    } else {
+        manifest.settings.delete_policies.clone()
+    }
+}
+
+/// Whether a leftover of a passive hook is deleted before it is made anew: only when asked for, and never a precious kind (V5, F33).
+pub fn recreates_passive(manifest: &Manifest) -> bool {
+    manifest.settings.delete_policies.contains(&DeletePolicy::BeforeHookCreation) && !is_precious(&manifest.key.kind)
+}
+
+struct Placed {
+    phase: Phase,
+    wave: i64,
+    task: Task,
+}
+
+impl Placed {
+    /// The total order (V22): phase, wave, prunes after the others, kind rank, group, kind, namespace, name.
+    fn order(&self, other: &Self) -> std::cmp::Ordering {
+        let key = |placed: &Self| {
+            let prune = matches!(placed.task.work, Work::Prune);
+            let rank = rank(&placed.task.key.kind);
+            // Prunes go against the order of creation inside their stage.
+            (placed.phase, placed.wave, prune, if prune { usize::MAX - rank } else { rank })
+        };
+        key(self).cmp(&key(other)).then_with(|| self.task.key.cmp(&other.task.key))
+    }
+}
+
+/// O5: a Namespace, then a CRD, goes to the stage of the first task that needs it, if it stands in a later one.
+fn bubble(placed: &mut [Placed], destination: &str) {
+    let mut moves = Vec::new();
+    for (index, dependency) in placed.iter().enumerate() {
+        let Some(needs) = needed_by(dependency, destination) else { continue };
+        let first = placed
+            .iter()
+            .filter(|task| needs(task) && (task.phase, task.wave) < (dependency.phase, dependency.wave))
+            .map(|task| (task.phase, task.wave))
+            .min();
+        if let Some(stage) = first {
+            moves.push((index, stage));
+        }
+    }
+    for (index, (phase, wave)) in moves {
+        let dependency = &mut placed[index];
+        dependency.task.moved_from = Some((dependency.phase, dependency.wave));
+        (dependency.phase, dependency.wave) = (phase, wave);
+    }
+    placed.sort_by(Placed::order);
+}
+
+/// Which tasks need this one to be there before them.
+fn needed_by(dependency: &Placed, destination: &str) -> Option<Box<dyn Fn(&Placed) -> bool>> {
+    let key = &dependency.task.key;
+    if key.kind.is("", "Namespace") {
+        let name = key.name.clone();
+        let destination = destination.to_owned();
+        let own = key.clone();
+        // O6: cluster-scoped objects count as objects of the destination.
+        return Some(Box::new(move |task| {
+            task.task.key != own && *task.task.key.namespace.as_deref().unwrap_or(&destination) == *name
+        }));
+    }
+    if key.kind.is("apiextensions.k8s.io", "CustomResourceDefinition")
+        && let Some(kind) = dependency.task.manifest().and_then(|manifest| kind_of_crd(manifest))
+    {
+        return Some(Box::new(move |task| task.task.key.kind == kind));
+    }
+    None
+}
+
+/// The kind that a CRD's manifest brings.
+pub fn kind_of_crd(manifest: &Manifest) -> Option<GroupKind> {
+    let spec = manifest.body.get("spec")?;
+    Some(GroupKind::new(spec.get("group")?.as_str()?, spec.pointer("/names/kind")?.as_str()?))
+}
+
+fn kept_at_prune(key: &ObjectKey, live: &Live, options: &Options) -> Option<String> {
+    if !options.prune {
+        return Some("no longer in the source; kept, because pruning is off".to_owned());
+    }
+    if key.kind.is("apiextensions.k8s.io", "CustomResourceDefinition") && live.options.prune != Some(Consent::Yes) {
+        return Some("a CustomResourceDefinition is pruned only if the live object says Prune=true: every object of its kind would go along".to_owned());
+    }
+    match live.options.prune.unwrap_or(options.prune_consent) {
+        Consent::Yes => None,
+        Consent::No => Some("no longer in the source; kept, because it says Prune=false".to_owned()),
+        Consent::Confirm => Some("no longer in the source; waits for confirmation (Prune=confirm)".to_owned()),
+    }
+}
+
+fn kept_at_deletion(key: &ObjectKey, live: &Live, options: &Options) -> Option<String> {
+    if key.kind.is("apiextensions.k8s.io", "CustomResourceDefinition") && live.options.delete != Some(Consent::Yes) {
+        return Some("a CustomResourceDefinition is deleted only if the live object says Delete=true".to_owned());
+    }
+    match live.options.delete.unwrap_or(options.delete_consent) {
+        Consent::Yes => None,
+        Consent::No => Some("kept, because it says Delete=false or is a Helm resource to keep".to_owned()),
+        Consent::Confirm => Some("kept, because nobody confirmed its deletion (Delete=confirm)".to_owned()),
+    }
+}

@@ -1,0 +1,103 @@
+//! Reading back what the last process wrote: the ledger, the operation that ran, and what has ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::attempt::Operation;
+use super::ledger::{HookId, HookOutcome, HookRecord, Ledger, RecordStage};
+use super::membership::HookRun;
+use super::object::{Digest, GroupKind, ObjectKey};
+use super::plan::Options;
+use crate::api;
+
+/// What a status says.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// Records and kinds.
+    pub ledger: Ledger,
+    /// The operation that had not ended.
+    pub running: Option<Running>,
+}
+
+/// An operation that had not ended.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Its head. The options are those of the request, or of the Application's policy: the caller fills them in.
+    pub operation: Operation,
+    /// What was asked for, if somebody asked.
+    pub request: Option<api::SyncOperation>,
+    /// Whether its SyncFail phase had begun, and for what.
+    pub failing: Option<String>,
+    /// When its next attempt is due, if it waits for one.
+    pub retry_at: Option<Timestamp>,
+    /// Whether somebody has asked to terminate it.
+    pub terminating: bool,
+}
+
+/// Reads a status. What cannot be read is left out: the operation starts again, it never skips a part.
+pub fn recover(status: Option<&api::ApplicationStatus>) -> Recovered {
+    let Some(status) = status else { return Recovered::default() };
+    let hooks: BTreeMap<HookId, HookRecord> = status.hooks.iter().filter_map(record).collect();
+    let kinds: BTreeSet<GroupKind> = status
+        .inventory
+        .iter()
+        .flat_map(|inventory| &inventory.kinds)
+        .filter_map(|text| text.split_once('/'))
+        .map(|(group, kind)| GroupKind::new(group, kind))
+        .collect();
+    let state = status.operation_state.as_ref().filter(|state| !state.phase.is_ended());
+    let first_write = state.and_then(|state| state.first_write_at);
+    let running = state.map(|state| running(state, &hooks));
+    Recovered { ledger: Ledger::recovered(hooks, kinds, first_write), running }
+}
+
+fn running(state: &api::OperationState, hooks: &BTreeMap<HookId, HookRecord>) -> Running {
+    let of_sync_fail = |record: &HookRecord| {
+        record.run.operation == state.id && record.run.attempt == state.attempt && record.run.phase == api::Phase::SyncFail
+    };
+    let failing = hooks
+        .values()
+        .any(of_sync_fail)
+        .then(|| state.message.clone().unwrap_or_else(|| "the attempt failed before the restart".to_owned()));
+    let phase = state.stage.as_ref().map(|stage| stage.phase);
+    Running {
+        operation: Operation {
+            id: state.id.clone(),
+            deletion: phase.is_some_and(super::settings::is_deletion),
+            attempt: state.attempt,
+            request_generation: state.request_generation,
+            initiated_by: state.initiated_by.as_ref().and_then(|by| by.username.clone()),
+            revision: state.revision.clone().unwrap_or_default(),
+            started_at: state.started_at,
+            attempt_started_at: state.attempt_started_at.unwrap_or(state.started_at),
+            options: Options::default(),
+        },
+        request: state.operation.as_ref().and_then(|operation| operation.sync.clone()),
+        failing,
+        retry_at: state.retry_at,
+        terminating: state.phase == api::OperationPhase::Terminating,
+    }
+}
+
+fn record(record: &api::HookRecord) -> Option<(HookId, HookRecord)> {
+    let key = ObjectKey::new(&record.group, &record.kind, record.namespace.as_deref(), &record.name);
+    let uid = record.uid.clone().unwrap_or_default().into();
+    let outcome = || {
+        let outcome = record.outcome.clone()?;
+        Some(HookOutcome {
+            succeeded: outcome.phase == api::HookVerdict::Succeeded,
+            message: outcome.message.unwrap_or_default(),
+            log: outcome.log,
+        })
+    };
+    let stage = match record.record {
+        api::RecordState::Creating => RecordStage::Creating,
+        api::RecordState::Created => RecordStage::Created(uid),
+        api::RecordState::Ended => RecordStage::Ended(uid, outcome()?),
+        api::RecordState::Cleared => RecordStage::Cleared(uid, outcome()?),
+    };
+    let run = HookRun { operation: record.operation.clone(), attempt: record.attempt, phase: record.phase };
+    let digest = record.digest.as_deref().and_then(Digest::parse).unwrap_or_else(|| Digest::of_bytes(b""));
+    Some(((key, record.phase), HookRecord { run, stage, digest, at: record.at }))
+}

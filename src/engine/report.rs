@@ -1,0 +1,670 @@
+//! From where everything stands to the status that people and the next process read: a pure function, equal input gives equal bytes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::attempt::{Attempt, Course, Finish, Operation, Row, Running, TaskRun, TaskState, What};
+use super::desired::Desired;
+use super::health::Health;
+use super::ledger::{HookOutcome, Ledger, RecordStage};
+use super::live::Members;
+use super::object::{ObjectKey, Owner};
+use super::plan::{Options, Plan, Stage};
+use super::settings::Class;
+use crate::api::conditions::{self, ReadyReason, Reason, ReconcilingReason, StalledReason};
+use crate::api::{self, ApplicationStatus, HealthStatus, OperationPhase, OperationState, SyncStatus};
+
+/// Everything that a status is made of.
+#[derive(Clone, Copy)]
+pub struct Standing<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// `metadata.generation` that was decided on.
+    pub generation: i64,
+    /// Whether the Application is being deleted.
+    pub deleting: bool,
+    /// The Application.
+    pub owner: &'a Owner,
+    /// The source: what it wants, or why it cannot be used.
+    pub desired: Result<&'a Desired, &'a str>,
+    /// Revision of the source.
+    pub revision: Option<&'a str>,
+    /// Live objects.
+    pub members: &'a Members,
+    /// Records and kinds.
+    pub ledger: &'a Ledger,
+    /// The attempt that runs.
+    pub attempt: Option<&'a Attempt>,
+    /// The operation that was asked for, while it runs.
+    pub request: Option<&'a api::Operation>,
+    /// The latest operation that is over or waits for its next attempt.
+    pub last: Option<&'a OperationState>,
+    /// Ended operations, the latest first.
+    pub history: &'a [api::HistoryEntry],
+    /// Conditions of the last status.
+    pub conditions: &'a [Condition],
+}
+
+/// What people read is cut to this many bytes; what recovery needs is not.
+const READING_BUDGET: usize = 256 * 1024;
+/// Most objects that `blockedOn` names.
+const MOST_BLOCKED: usize = 20;
+
+/// The status.
+pub fn status(standing: Standing<'_>) -> ApplicationStatus {
+    let resources = resources(standing);
+    let sync = sync_summary(standing, &resources);
+    let health = health_summary(standing, &resources);
+    let state = standing.attempt.map(|attempt| running_state(standing, attempt)).or_else(|| standing.last.cloned());
+    let mut conditions = standing.conditions.to_vec();
+    for (reason, message) in verdicts(standing, &sync, &health, state.as_ref()) {
+        conditions::set(&mut conditions, reason, &first_line(&message), Some(standing.generation), standing.now);
+    }
+    let total = i64::try_from(resources.len()).ok();
+    let mut status = ApplicationStatus {
+        observed_generation: Some(standing.generation),
+        conditions,
+        sync: Some(sync),
+        health: Some(health),
+        operation_state: state,
+        resources_total: total.filter(|total| *total > 0),
+        resources: resources.into_iter().map(|resource| resource.row).collect(),
+        hooks: standing.ledger.hooks().iter().map(hook_record).collect(),
+        inventory: inventory(standing.ledger),
+        history: standing.history.to_vec(),
+    };
+    cut(&mut status);
+    status
+}
+
+/// The final state of an operation that has ended.
+pub fn ended_state(
+    attempt: &Attempt,
+    request: Option<&api::Operation>,
+    phase: OperationPhase,
+    message: String,
+    now: Timestamp,
+) -> OperationState {
+    let mut state = head(&attempt.operation, request, phase);
+    let last = attempt.rows.last().map(|row| (row.phase, row.wave));
+    state.message = Some(message);
+    state.finished_at = Some(now);
+    state.stage = last.and_then(|(phase, wave)| ended_stage(&attempt.plan, phase, wave, attempt.operation.attempt_started_at));
+    state.sync_result = Some(result(attempt, None));
+    state
+}
+
+/// The state of an operation that failed before there was a plan.
+pub fn unplanned_state(operation: &Operation, request: Option<&api::Operation>, message: String, now: Timestamp) -> OperationState {
+    let mut state = head(operation, request, OperationPhase::Failed);
+    state.message = Some(message);
+    state.finished_at = Some(now);
+    state
+}
+
+/// The history row of an ended operation.
+pub fn history_entry(state: &OperationState, now: Timestamp) -> api::HistoryEntry {
+    api::HistoryEntry {
+        id: state.id.clone(),
+        revision: state.revision.clone(),
+        started_at: state.started_at,
+        finished_at: state.finished_at.unwrap_or(now),
+        phase: state.phase,
+        message: state.message.clone(),
+    }
+}
+
+/// The line that says where an attempt is and what it waits for (F76).
+pub fn progress(attempt: &Attempt) -> String {
+    match &attempt.course {
+        Course::Begin | Course::Rights => "checks the rights of the service account".to_owned(),
+        Course::Rehearsal { open, .. } => format!("rehearses what will change: {} dry runs to go", open.len()),
+        Course::Stage(running) | Course::SyncFail(running) => {
+            let stage = running.stage(&attempt.plan);
+            let text = stage_text(stage, running, &attempt.plan);
+            let waiting: Vec<_> = running.runs.iter().filter(|run| !run.is_over()).collect();
+            let prefix = attempt.failure.as_ref().map(|failure| format!("{failure}; ")).unwrap_or_default();
+            match waiting.iter().find_map(|run| Some((run, run.blocked.as_ref()?))) {
+                Some((run, blocked)) => {
+                    let more = waiting.len() - 1;
+                    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+                    let until = run.deadline.map(|d| format!(", until {}", seconds(d))).unwrap_or_default();
+                    format!(
+                        "{prefix}{text} waits for {}: {} (since {}{until}){more}",
+                        run.key,
+                        blocked.reason,
+                        seconds(blocked.since)
+                    )
+                }
+                None => format!("{prefix}{text}"),
+            }
+        }
+        Course::Tidying { .. } => "cleans up after its hooks".to_owned(),
+        Course::Ended(_) => "has ended".to_owned(),
+    }
+}
+
+/// Whether a plan made now would prune something.
+pub fn would_prune(desired: &Desired, members: &Members, owner: &Owner, destination: &str, options: &Options) -> bool {
+    let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
+    let extra = members.iter().any(|(key, live)| live.is_member(owner) && live.hook.is_none() && !wanted.contains(key));
+    extra
+        && Plan::sync(desired, members, owner, destination, options, &|_, _| None)
+            .tasks()
+            .any(|task| matches!(task.work, super::plan::Work::Prune))
+}
+
+struct Resource {
+    row: api::ResourceStatus,
+    message: String,
+    counts: bool,
+}
+
+/// One row for each wanted plain object and each member that is not wanted any more, worst first.
+fn resources(standing: Standing<'_>) -> Vec<Resource> {
+    let mut rows = Vec::new();
+    let mut wanted = BTreeSet::new();
+    let manifests = standing.desired.map(|desired| desired.manifests.as_slice()).unwrap_or_default();
+    for manifest in manifests.iter().filter(|manifest| manifest.settings.class == Class::Plain) {
+        wanted.insert(&manifest.key);
+        let live = standing.members.get(&manifest.key).filter(|live| live.is_member(standing.owner));
+        let carried = live.is_some_and(|live| live.carries(&manifest.body, manifest.content));
+        let ended = live.is_none() && ended_here(standing.ledger, manifest);
+        let verdict = live.and_then(|live| live.verdict.as_ref());
+        let health = match (live, verdict) {
+            _ if ended => Some(Health::Healthy),
+            (None, _) => Some(Health::Missing),
+            (Some(_), verdict) => verdict.map(|verdict| verdict.health),
+        };
+        let counts = !manifest.settings.ignore_health;
+        let message = verdict.map(|verdict| verdict.message.clone()).unwrap_or_default();
+        let synced = if carried || ended { SyncStatus::Synced } else { SyncStatus::OutOfSync };
+        rows.push(Resource { row: resource(&manifest.key, synced, health, manifest.settings.wave), message, counts });
+    }
+    for manifest in manifests {
+        wanted.insert(&manifest.key);
+    }
+    for (key, live) in standing.members {
+        if !live.is_member(standing.owner) || live.hook.is_some() || wanted.contains(key) {
+            continue;
+        }
+        let synced = if standing.desired.is_ok() { SyncStatus::OutOfSync } else { SyncStatus::Unknown };
+        let health = live.verdict.as_ref().map(|verdict| verdict.health);
+        let message = live.verdict.as_ref().map(|verdict| verdict.message.clone()).unwrap_or_default();
+        rows.push(Resource { row: resource(key, synced, health, live.wave), message, counts: !live.ignore_health });
+    }
+    rows.sort_by(|a, b| {
+        let rank = |r: &Resource| (r.row.health.unwrap_or(HealthStatus::Healthy), r.row.status != SyncStatus::Synced);
+        rank(b).cmp(&rank(a)).then_with(|| a.row.wave.cmp(&b.row.wave))
+    });
+    rows
+}
+
+fn ended_here(ledger: &Ledger, manifest: &super::desired::Manifest) -> bool {
+    ledger.hooks().get(&(manifest.key.clone(), api::Phase::Sync)).is_some_and(|record| {
+        record.digest == manifest.content && record.outcome().is_some_and(|outcome| outcome.succeeded)
+    })
+}
+
+fn resource(key: &ObjectKey, status: SyncStatus, health: Option<Health>, wave: i64) -> api::ResourceStatus {
+    api::ResourceStatus {
+        group: key.kind.group.to_string(),
+        kind: key.kind.kind.to_string(),
+        namespace: key.namespace.as_deref().map(str::to_owned),
+        name: key.name.to_string(),
+        status,
+        health: health.map(word),
+        wave,
+    }
+}
+
+fn sync_summary(standing: Standing<'_>, resources: &[Resource]) -> api::SyncSummary {
+    let status = match standing.desired {
+        Err(_) => SyncStatus::Unknown,
+        Ok(_) if resources.iter().all(|resource| resource.row.status == SyncStatus::Synced) => SyncStatus::Synced,
+        Ok(_) => SyncStatus::OutOfSync,
+    };
+    api::SyncSummary { status, revision: standing.revision.map(str::to_owned) }
+}
+
+fn health_summary(standing: Standing<'_>, resources: &[Resource]) -> api::HealthSummary {
+    let worst = resources.iter().filter(|r| r.counts).filter_map(|r| Some((r.row.health?, r))).max_by_key(|(h, _)| *h);
+    let unknown = standing.desired.is_err() && resources.is_empty();
+    match worst {
+        None if unknown => api::HealthSummary { status: HealthStatus::Unknown, message: None },
+        None | Some((HealthStatus::Healthy, _)) => {
+            api::HealthSummary { status: HealthStatus::Healthy, message: None }
+        }
+        Some((status, resource)) => {
+            let row = &resource.row;
+            let key = ObjectKey::new(&row.group, &row.kind, row.namespace.as_deref(), &row.name);
+            let said = match (&*resource.message, status) {
+                ("", HealthStatus::Missing) => "is not there",
+                ("", _) => status.as_str(),
+                (message, _) => message,
+            };
+            api::HealthSummary { status, message: Some(format!("{key}: {said}")) }
+        }
+    }
+}
+
+fn verdicts(
+    standing: Standing<'_>,
+    sync: &api::SyncSummary,
+    health: &api::HealthSummary,
+    state: Option<&OperationState>,
+) -> [(Reason, String); 3] {
+    let message = state.and_then(|state| state.message.clone()).unwrap_or_default();
+    let phase = state.map(|state| state.phase);
+    let waits_for_retry = standing.attempt.is_none() && phase == Some(OperationPhase::Running);
+    let failed = matches!(phase, Some(OperationPhase::Failed | OperationPhase::Error));
+    let current = state.and_then(|state| state.revision.as_deref()) == standing.revision;
+    let health_text = health.message.clone().unwrap_or_default();
+    let ready = if standing.deleting {
+        (ReadyReason::Deleting, message.clone())
+    } else if let Err(problem) = standing.desired {
+        (ReadyReason::InvalidSource, problem.to_owned())
+    } else if standing.attempt.is_some() || waits_for_retry {
+        (ReadyReason::OperationRunning, message.clone())
+    } else if failed && current {
+        (ReadyReason::OperationFailed, message.clone())
+    } else if sync.status != SyncStatus::Synced {
+        (ReadyReason::OutOfSync, out_of_sync(standing))
+    } else {
+        let reason = match health.status {
+            HealthStatus::Healthy => ReadyReason::Healthy,
+            HealthStatus::Progressing => ReadyReason::Progressing,
+            HealthStatus::Suspended => ReadyReason::Suspended,
+            HealthStatus::Missing => ReadyReason::Missing,
+            HealthStatus::Degraded => ReadyReason::Degraded,
+            HealthStatus::Unknown => ReadyReason::Unknown,
+        };
+        let healthy = "everything is applied and healthy".to_owned();
+        (reason, if reason == ReadyReason::Healthy { healthy } else { health_text.clone() })
+    };
+    let reconciling = if standing.deleting {
+        (ReconcilingReason::Deleting, message.clone())
+    } else if waits_for_retry {
+        (ReconcilingReason::WaitingForRetry, message.clone())
+    } else if phase == Some(OperationPhase::Terminating) {
+        (ReconcilingReason::Terminating, message.clone())
+    } else if standing.attempt.is_some() {
+        (ReconcilingReason::OperationRunning, message.clone())
+    } else if ready.0 == ReadyReason::Progressing {
+        (ReconcilingReason::Progressing, health_text)
+    } else {
+        (ReconcilingReason::Idle, "there is nothing to do".to_owned())
+    };
+    let stalled = match ready.0 {
+        ReadyReason::InvalidSource => (StalledReason::SourceUnusable, ready.1.clone()),
+        ReadyReason::OperationFailed => (stalled_reason(&message), message),
+        _ => (StalledReason::NotStalled, "nothing stands still".to_owned()),
+    };
+    [
+        (Reason::Ready(ready.0), ready.1),
+        (Reason::Reconciling(reconciling.0), reconciling.1),
+        (Reason::Stalled(stalled.0), stalled.1),
+    ]
+}
+
+fn stalled_reason(message: &str) -> StalledReason {
+    if message.contains(" may not ") {
+        StalledReason::Forbidden
+    } else if message.contains("the rehearsal was refused") {
+        StalledReason::RehearsalRefused
+    } else if message.contains("belongs to the Application") {
+        StalledReason::OwnedByOther
+    } else if message.contains(" within ") {
+        StalledReason::DeadlinePassed
+    } else {
+        StalledReason::OperationFailed
+    }
+}
+
+fn out_of_sync(standing: Standing<'_>) -> String {
+    let extra = standing.members.iter().any(|(key, live)| {
+        live.is_member(standing.owner)
+            && live.hook.is_none()
+            && standing.desired.is_ok_and(|desired| desired.manifests.iter().all(|manifest| manifest.key != *key))
+    });
+    if extra {
+        "the cluster has objects that are no longer in the source; a sync with prune removes them".to_owned()
+    } else {
+        "the cluster does not carry what the source says".to_owned()
+    }
+}
+
+fn running_state(standing: Standing<'_>, attempt: &Attempt) -> OperationState {
+    let phase =
+        if attempt.stop == Some(super::attempt::Stop::Terminate) { OperationPhase::Terminating } else { OperationPhase::Running };
+    let mut state = head(&attempt.operation, standing.request, phase);
+    state.message = Some(progress(attempt));
+    state.first_write_at = standing.ledger.first_write();
+    state.deadline = attempt
+        .timeouts
+        .sync
+        .and_then(|timeout| attempt.operation.attempt_started_at.checked_add(timeout).ok())
+        .map(|deadline| deadline.max(attempt.grace_until));
+    let running = match &attempt.course {
+        Course::Stage(running) | Course::SyncFail(running) => Some(running),
+        Course::Begin | Course::Rights | Course::Rehearsal { .. } | Course::Tidying { .. } | Course::Ended(_) => None,
+    };
+    state.stage = match running {
+        Some(running) => Some(stage_status(running, &attempt.plan)),
+        // Between the stages (clean-up at the end) the last one stays shown.
+        None => attempt
+            .rows
+            .last()
+            .and_then(|row| ended_stage(&attempt.plan, row.phase, row.wave, attempt.operation.attempt_started_at)),
+    };
+    state.sync_result = Some(result(attempt, running));
+    state
+}
+
+fn head(operation: &Operation, request: Option<&api::Operation>, phase: OperationPhase) -> OperationState {
+    OperationState {
+        id: operation.id.clone(),
+        attempt: operation.attempt,
+        request_generation: operation.request_generation,
+        operation: request.cloned(),
+        phase,
+        message: None,
+        revision: Some(operation.revision.clone()),
+        started_at: operation.started_at,
+        attempt_started_at: Some(operation.attempt_started_at),
+        first_write_at: None,
+        finished_at: None,
+        deadline: None,
+        retry_at: None,
+        retry_count: operation.attempt.saturating_sub(1),
+        initiated_by: operation.initiated_by.clone().map(|username| api::InitiatedBy { username: Some(username) }),
+        stage: None,
+        sync_result: None,
+    }
+}
+
+fn stage_status(running: &Running, plan: &Plan) -> api::StageStatus {
+    let stage = running.stage(plan);
+    let mut waiting: Vec<&TaskRun> = running.runs.iter().filter(|run| !run.is_over()).collect();
+    let total = waiting.len();
+    waiting.sort_by_key(|run| run.blocked.is_none());
+    api::StageStatus {
+        phase: stage.phase,
+        wave: stage.wave,
+        index: index(running, plan),
+        total: i64::try_from(plan.stages.len()).unwrap_or(i64::MAX),
+        text: stage_text(stage, running, plan),
+        since: running.since,
+        deadline: running.runs.iter().filter(|run| !run.is_over()).filter_map(|run| run.deadline).max(),
+        blocked_on: waiting.iter().take(MOST_BLOCKED).map(|run| blocked_on(run, running.since)).collect(),
+        blocked_total: i64::try_from(total).ok().filter(|total| *total > 0),
+    }
+}
+
+fn blocked_on(run: &TaskRun, since: Timestamp) -> api::BlockedOn {
+    let (health, reason, since) = match &run.blocked {
+        Some(blocked) => (blocked.health, blocked.reason.clone(), blocked.since),
+        None => ("Missing", waiting_for(run), run.started.unwrap_or(since)),
+    };
+    api::BlockedOn {
+        group: run.key.kind.group.to_string(),
+        kind: run.key.kind.kind.to_string(),
+        namespace: run.key.namespace.as_deref().map(str::to_owned),
+        name: run.key.name.to_string(),
+        health: HealthStatus::parse(health).unwrap_or_default(),
+        reason: Some(reason),
+        since: Some(since),
+    }
+}
+
+fn waiting_for(run: &TaskRun) -> String {
+    match &run.state {
+        TaskState::Held => "waits for its turn in the stage",
+        TaskState::Writing => "is being written",
+        TaskState::Looking(_) => "is being looked at",
+        TaskState::Recording { .. } => "waits until its record is durable",
+        TaskState::Collecting { .. } => "has failed; the evidence is gathered",
+        TaskState::Stopping { .. } | TaskState::Draining { .. } => "is being stopped",
+        TaskState::After(_) => "was refused; it is tried again after the others of its stage",
+        TaskState::Backoff { .. } | TaskState::Leaving { .. } | TaskState::Waiting | TaskState::Running { .. } => "is on its way",
+        TaskState::Over(_) => "is over",
+    }
+    .to_owned()
+}
+
+fn index(running: &Running, plan: &Plan) -> i64 {
+    let before = if running.sync_fail { plan.stages.len() } else { 0 };
+    i64::try_from(before + running.index + 1).unwrap_or(i64::MAX)
+}
+
+/// `Sync 1 (3/5)`; stages of SyncFail are not counted among the others.
+fn stage_text(stage: &Stage, running: &Running, plan: &Plan) -> String {
+    if running.sync_fail {
+        format!("{} {}", stage.phase, stage.wave)
+    } else {
+        format!("{} {} ({}/{})", stage.phase, stage.wave, running.index + 1, plan.stages.len())
+    }
+}
+
+/// The stage where an operation ended.
+fn ended_stage(plan: &Plan, phase: api::Phase, wave: i64, since: Timestamp) -> Option<api::StageStatus> {
+    let total = plan.stages.len();
+    let place = plan.stages.iter().position(|stage| stage.phase == phase && stage.wave == wave);
+    let (index, text) = match place {
+        Some(place) => (place + 1, format!("{phase} {wave} ({}/{total})", place + 1)),
+        None => {
+            let place = plan.sync_fail.iter().position(|stage| stage.phase == phase && stage.wave == wave)?;
+            (total + place + 1, format!("{phase} {wave}"))
+        }
+    };
+    Some(api::StageStatus {
+        phase,
+        wave,
+        index: i64::try_from(index).ok()?,
+        total: i64::try_from(total).ok()?,
+        text,
+        since,
+        deadline: None,
+        blocked_on: Vec::new(),
+        blocked_total: None,
+    })
+}
+
+/// The rows of an attempt: what is over, what runs, and what has no task.
+fn result(attempt: &Attempt, running: Option<&Running>) -> api::SyncResult {
+    let mut rows: Vec<_> = attempt.rows.iter().map(row).collect();
+    if let Some(running) = running {
+        let stage = running.stage(&attempt.plan);
+        for (task, run) in stage.tasks.iter().zip(&running.runs).filter(|(_, run)| run.started.is_some()) {
+            rows.push(running_row(stage, task, run));
+        }
+    }
+    for without in &attempt.plan.without_task {
+        let status =
+            if without.prune_skipped { api::ResultStatus::PruneSkipped } else { api::ResultStatus::Skipped };
+        rows.push(api::ResourceResult {
+            wave: without.wave,
+            status: Some(status),
+            message: Some(without.reason.clone()),
+            ..empty_row(&without.key)
+        });
+    }
+    // Failures first; otherwise in the order of execution.
+    rows.sort_by_key(|row| row.status != Some(api::ResultStatus::SyncFailed) && row.hook_phase != Some(api::HookPhase::Failed));
+    let total = i64::try_from(rows.len()).ok();
+    api::SyncResult { resources: rows, resources_total: total.filter(|total| *total > 0) }
+}
+
+fn empty_row(key: &ObjectKey) -> api::ResourceResult {
+    api::ResourceResult {
+        group: key.kind.group.to_string(),
+        version: String::new(),
+        kind: key.kind.kind.to_string(),
+        namespace: key.namespace.as_deref().map(str::to_owned),
+        name: key.name.to_string(),
+        sync_phase: None,
+        wave: 0,
+        hook_type: None,
+        status: None,
+        hook_phase: None,
+        message: None,
+        uid: None,
+        started_at: None,
+        finished_at: None,
+        log: None,
+    }
+}
+
+fn row(row: &Row) -> api::ResourceResult {
+    let (status, hook_phase, message, log) = match &row.finish {
+        Finish::Done => (done(row.what), Some(api::HookPhase::Succeeded), row.note.clone(), None),
+        Finish::Failed { cause, log } => {
+            (Some(api::ResultStatus::SyncFailed), Some(api::HookPhase::Failed), Some(cause.clone()), log.clone())
+        }
+        Finish::Dropped => (None, None, Some("not finished: the attempt ended before".to_owned()), None),
+    };
+    api::ResourceResult {
+        version: row.version.clone(),
+        sync_phase: Some(row.phase),
+        wave: row.wave,
+        hook_type: (row.what == What::Hook).then_some(row.phase),
+        status,
+        hook_phase: hook_phase.filter(|_| row.what == What::Hook),
+        message,
+        uid: row.uid.as_deref().map(str::to_owned),
+        started_at: row.started,
+        finished_at: Some(row.finished),
+        log,
+        ..empty_row(&row.key)
+    }
+}
+
+fn running_row(stage: &Stage, task: &super::plan::Task, run: &TaskRun) -> api::ResourceResult {
+    let what = What::of(task);
+    let over = match &run.state {
+        TaskState::Over(finish) => Some(finish),
+        _ => None,
+    };
+    let (status, hook_phase, message, log) = match over {
+        Some(Finish::Done) => (done(what), Some(api::HookPhase::Succeeded), run.note.clone(), None),
+        Some(Finish::Failed { cause, log }) => {
+            (Some(api::ResultStatus::SyncFailed), Some(api::HookPhase::Failed), Some(cause.clone()), log.clone())
+        }
+        Some(Finish::Dropped) => (None, None, Some("not finished: the attempt ended before".to_owned()), None),
+        None => {
+            let message = run.blocked.as_ref().map(|blocked| blocked.reason.clone()).or_else(|| Some(waiting_for(run)));
+            (done(what).filter(|_| run.applied), Some(api::HookPhase::Running), message, None)
+        }
+    };
+    api::ResourceResult {
+        version: task.manifest().map(|manifest| manifest.version().to_owned()).unwrap_or_default(),
+        sync_phase: Some(stage.phase),
+        wave: stage.wave,
+        hook_type: (what == What::Hook).then_some(stage.phase),
+        status,
+        hook_phase: hook_phase.filter(|_| what == What::Hook),
+        message,
+        uid: run.written.as_ref().map(|written| written.uid.to_string()),
+        started_at: run.started,
+        log,
+        ..empty_row(&run.key)
+    }
+}
+
+fn done(what: What) -> Option<api::ResultStatus> {
+    Some(if what == What::Pruned { api::ResultStatus::Pruned } else { api::ResultStatus::Synced })
+}
+
+fn hook_record((id, record): (&super::ledger::HookId, &super::ledger::HookRecord)) -> api::HookRecord {
+    let (state, uid, outcome) = match &record.stage {
+        RecordStage::Creating => (api::RecordState::Creating, None, None),
+        RecordStage::Created(uid) => (api::RecordState::Created, Some(uid), None),
+        RecordStage::Ended(uid, outcome) => (api::RecordState::Ended, Some(uid), Some(outcome)),
+        RecordStage::Cleared(uid, outcome) => (api::RecordState::Cleared, Some(uid), Some(outcome)),
+    };
+    let key = &id.0;
+    api::HookRecord {
+        group: key.kind.group.to_string(),
+        kind: key.kind.kind.to_string(),
+        namespace: key.namespace.as_deref().map(str::to_owned),
+        name: key.name.to_string(),
+        phase: id.1,
+        operation: record.run.operation.clone(),
+        attempt: record.run.attempt,
+        record: state,
+        uid: uid.filter(|uid: &&Arc<str>| !uid.is_empty()).map(|uid| uid.to_string()),
+        digest: Some(record.digest.to_string()),
+        outcome: outcome.map(hook_outcome),
+        at: record.at,
+    }
+}
+
+fn hook_outcome(outcome: &HookOutcome) -> api::HookOutcome {
+    api::HookOutcome {
+        phase: if outcome.succeeded { api::HookVerdict::Succeeded } else { api::HookVerdict::Failed },
+        message: Some(outcome.message.clone()),
+        log: outcome.log.clone(),
+    }
+}
+
+fn inventory(ledger: &Ledger) -> Option<api::Inventory> {
+    let kinds: Vec<_> = ledger.kinds().iter().map(|kind| format!("{}/{}", kind.group, kind.kind)).collect();
+    (!kinds.is_empty()).then_some(api::Inventory { kinds })
+}
+
+/// Cuts what people read to its budget; totals stay exact.
+fn cut(status: &mut ApplicationStatus) {
+    let size = |status: &ApplicationStatus| {
+        let rows = status.operation_state.as_ref().and_then(|state| state.sync_result.as_ref());
+        serde_json::to_vec(&(&status.resources, rows, &status.history)).map_or(0, |bytes| bytes.len())
+    };
+    // A row has about 200 bytes: below this nothing needs to be measured.
+    let rows = status.operation_state.as_ref().and_then(|s| s.sync_result.as_ref()).map_or(0, |r| r.resources.len());
+    if rows + status.resources.len() < 100 {
+        return;
+    }
+    while size(status) > READING_BUDGET {
+        let keep = status.resources.len() / 2;
+        status.resources.truncate(keep);
+        if let Some(result) = status.operation_state.as_mut().and_then(|state| state.sync_result.as_mut()) {
+            result.resources.truncate(result.resources.len() / 2);
+        }
+        if keep == 0 {
+            status.history.truncate(status.history.len() / 2);
+        }
+        if keep == 0 && status.history.is_empty() {
+            break;
+        }
+    }
+}
+
+fn word(health: Health) -> HealthStatus {
+    match health {
+        Health::Healthy => HealthStatus::Healthy,
+        Health::Suspended => HealthStatus::Suspended,
+        Health::Progressing => HealthStatus::Progressing,
+        Health::Missing => HealthStatus::Missing,
+        Health::Degraded => HealthStatus::Degraded,
+        Health::Unknown => HealthStatus::Unknown,
+    }
+}
+
+fn seconds(time: Timestamp) -> String {
+    time.strftime("%H:%M:%SZ").to_string()
+}
+
+/// Condition messages are one line of at most 1 KiB.
+fn first_line(message: &str) -> String {
+    let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.len() <= 1024 {
+        return line;
+    }
+    let mut end = 1021;
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}...", &line[..end])
+}

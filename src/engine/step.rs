@@ -1,0 +1,242 @@
+//! The machine: from where an attempt stands and what was seen to where it stands then, and what is to be done.
+//!
+//! `step` is total and deterministic; time is a field of the observation. Its actions are independent of each other. The cost of
+//! one event does not grow with the number of tasks: only what has changed is judged, and timers only when the next one is due.
+
+mod apply;
+mod hook;
+mod prepare;
+mod prune;
+mod stage;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::action::{Action, Answer};
+use super::attempt::{Attempt, Course, Ending, Operation, Stop, Timeouts};
+use super::kinds::Kinds;
+use super::ledger::Ledger;
+use super::live::Members;
+use super::object::{ObjectKey, Owner};
+use super::plan::Plan;
+
+/// All that the engine remembers of an Application while an attempt runs.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// What must be durable.
+    pub ledger: Ledger,
+    /// The attempt.
+    pub attempt: Attempt,
+}
+
+/// What has been seen since the last step.
+pub struct Observation<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// The live objects that carry the Application's label, and those that answers showed.
+    pub members: &'a Members,
+    /// Which of them changed or vanished.
+    pub changed: &'a BTreeSet<ObjectKey>,
+    /// Answers to actions.
+    pub answers: Vec<Answer>,
+    /// What the cluster serves.
+    pub kinds: &'a Kinds,
+    /// The Application behind a membership id, if it is known.
+    pub name_of: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// What follows from an observation.
+#[derive(Debug)]
+pub struct Step {
+    /// Where everything stands now.
+    pub state: State,
+    /// What is to be done.
+    pub actions: Vec<Action>,
+    /// When to step again at the latest, though nothing is seen.
+    pub wake: Option<Timestamp>,
+}
+
+/// Moves an attempt on.
+pub fn step(state: State, seen: &Observation<'_>) -> Step {
+    let State { mut ledger, mut attempt } = state;
+    let mut answers = Vec::new();
+    for answer in &seen.answers {
+        match answer {
+            Answer::Recorded(version) => {
+                ledger.set_durable(*version);
+                attempt.recording = None;
+            }
+            Answer::Tidied(key, result) => hook::tidied(&mut ledger, key, result, seen.now),
+            Answer::Rights(_)
+            | Answer::Rehearsed(..)
+            | Answer::Written(..)
+            | Answer::Looked(..)
+            | Answer::Collected(..) => answers.push(answer),
+        }
+    }
+    let plan = attempt.plan.clone();
+    let mut turn = Turn {
+        seen,
+        owner: attempt.owner.clone(),
+        operation: attempt.operation.clone(),
+        timeouts: attempt.timeouts,
+        grace_until: attempt.grace_until,
+        plan: &plan,
+        ledger: &mut ledger,
+        actions: Vec::new(),
+        wake: None,
+    };
+    let mut course = std::mem::replace(&mut attempt.course, Course::Begin);
+    // Each round moves the course on by one; answers and changes are for the first only.
+    let mut fresh = Some(answers);
+    loop {
+        let (next, moved) = advance(course, &mut attempt, &mut turn, fresh.take());
+        course = next;
+        if !moved {
+            break;
+        }
+    }
+    attempt.course = course;
+    hook::tidy(&mut turn);
+    let Turn { mut actions, wake, .. } = turn;
+    if attempt.recording.is_none() && !ledger.is_durable(ledger.version()) {
+        attempt.recording = Some(ledger.version());
+        actions.push(Action::Record { version: ledger.version() });
+    }
+    Step { state: State { ledger, attempt }, actions, wake }
+}
+
+/// What the functions of one step share.
+pub(super) struct Turn<'a> {
+    seen: &'a Observation<'a>,
+    owner: Owner,
+    operation: Operation,
+    timeouts: Timeouts,
+    grace_until: Timestamp,
+    plan: &'a Plan,
+    ledger: &'a mut Ledger,
+    actions: Vec<Action>,
+    wake: Option<Timestamp>,
+}
+
+impl Turn<'_> {
+    fn now(&self) -> Timestamp {
+        self.seen.now
+    }
+
+    fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+}
+
+/// How long clean-ups may hold the end of an attempt.
+const TIDYING: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+
+fn advance(course: Course, attempt: &mut Attempt, turn: &mut Turn<'_>, fresh: Option<Vec<&Answer>>) -> (Course, bool) {
+    match course {
+        Course::Begin | Course::Rights | Course::Rehearsal { .. } => match stopped(attempt) {
+            Some(ending) => (Course::Ended(ending), true),
+            None => prepare::advance(course, attempt, turn, fresh),
+        },
+        Course::Stage(running) => advance_stage(running, attempt, turn, fresh),
+        Course::SyncFail(running) => advance_sync_fail(running, attempt, turn, fresh),
+        Course::Tidying { succeeded, until } => {
+            if turn.ledger.is_tidy() || turn.now() >= until {
+                let ending = match (&attempt.failure, stopped(attempt)) {
+                    (_, Some(stopped)) if !succeeded => stopped,
+                    (Some(cause), _) => Ending::Failed(cause.clone()),
+                    (None, _) => Ending::Succeeded,
+                };
+                return (Course::Ended(ending), true);
+            }
+            turn.wake_at(until);
+            (Course::Tidying { succeeded, until }, false)
+        }
+        Course::Ended(ending) => (Course::Ended(ending), false),
+    }
+}
+
+fn advance_stage(
+    mut running: super::attempt::Running,
+    attempt: &mut Attempt,
+    turn: &mut Turn<'_>,
+    fresh: Option<Vec<&Answer>>,
+) -> (Course, bool) {
+    let stop = attempt.stop.clone();
+    if stop == Some(Stop::Deleted) {
+        attempt.rows.extend(stage::abandon(&mut running, turn));
+        return (Course::Ended(stopped(attempt).unwrap_or(Ending::Succeeded)), true);
+    }
+    stage::turn(&mut running, turn, fresh, stop.as_ref());
+    if running.open > 0 {
+        stage::schedule(&running, turn);
+        return (Course::Stage(running), false);
+    }
+    let causes = stage::close(&mut running, attempt, turn);
+    let now = turn.now();
+    if stop.is_some() {
+        hook::delete_passive(turn);
+        return (Course::Tidying { succeeded: false, until: now + TIDYING }, true);
+    }
+    if let Some(cause) = causes {
+        attempt.failure = Some(cause);
+        // I4: SyncFail is for an attempt that has written something.
+        let index = if turn.ledger.first_write().is_some() { 0 } else { usize::MAX };
+        return (enter_sync_fail(index, turn), true);
+    }
+    (enter(running.index + 1, turn), true)
+}
+
+fn advance_sync_fail(
+    mut running: super::attempt::Running,
+    attempt: &mut Attempt,
+    turn: &mut Turn<'_>,
+    fresh: Option<Vec<&Answer>>,
+) -> (Course, bool) {
+    let stop = attempt.stop.clone();
+    if stop == Some(Stop::Deleted) {
+        attempt.rows.extend(stage::abandon(&mut running, turn));
+        return (Course::Ended(stopped(attempt).unwrap_or(Ending::Succeeded)), true);
+    }
+    stage::turn(&mut running, turn, fresh, stop.as_ref());
+    if running.open > 0 {
+        stage::schedule(&running, turn);
+        return (Course::SyncFail(running), false);
+    }
+    // V8: a failing SyncFail hook does not stop the later ones.
+    if let Some(cause) = stage::close(&mut running, attempt, turn) {
+        let failure = attempt.failure.get_or_insert_default();
+        failure.push_str("; then ");
+        failure.push_str(&cause);
+    }
+    let next = if stop.is_some() { usize::MAX } else { running.index + 1 };
+    (enter_sync_fail(next, turn), true)
+}
+
+/// Into the stage of that index, or to the end.
+pub(super) fn enter(index: usize, turn: &mut Turn<'_>) -> Course {
+    if index < turn.plan.stages.len() {
+        return Course::Stage(stage::enter(false, index, turn));
+    }
+    hook::delete_passive(turn);
+    Course::Tidying { succeeded: true, until: turn.now() + TIDYING }
+}
+
+fn enter_sync_fail(index: usize, turn: &mut Turn<'_>) -> Course {
+    if index < turn.plan.sync_fail.len() {
+        return Course::SyncFail(stage::enter(true, index, turn));
+    }
+    hook::delete_passive(turn);
+    Course::Tidying { succeeded: false, until: turn.now() + TIDYING }
+}
+
+fn stopped(attempt: &Attempt) -> Option<Ending> {
+    let stop = attempt.stop.clone()?;
+    let message = match &stop {
+        Stop::Terminate => "the operation was terminated on request".to_owned(),
+        Stop::Superseded(revision) => format!("superseded by revision {revision}"),
+        Stop::Deleted => "ended, because the Application is being deleted".to_owned(),
+    };
+    Some(Ending::Stopped(stop, message))
+}

@@ -1,0 +1,379 @@
+//! A plain object: applied once, then waited for until it is healthy at the generation that we wrote (I1, I2).
+//! Passive hooks go the same way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::stage::{back_off, blocked, is_late, waited};
+use super::{Turn, hook};
+use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
+use crate::engine::attempt::{Finish, TaskRun, TaskState, Why, Written};
+use crate::engine::desired::Manifest;
+use crate::engine::health::{self, Gate, Health};
+use crate::engine::live::Live;
+use crate::engine::membership::{HookRun, Marks, marked};
+use crate::engine::plan::{Stage, Work};
+use crate::engine::settings::{Class, Conflicts};
+
+/// How long a custom resource settles when nothing tells that its status is fresh.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How long a Degraded that is not for good must last (V18).
+const DEGRADED_GRACE: SignedDuration = SignedDuration::from_secs(10);
+
+/// Begins: an unchanged object is not written, one that is on its way out is waited for, every other is applied.
+pub(super) fn start(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
+    let members = turn.seen.members;
+    match members.get(&run.key) {
+        Some(live) if live.deleting.is_some() => {
+            run.state = TaskState::Leaving { uid: live.uid.clone() };
+            judge(manifest, stage, id, run, turn);
+        }
+        Some(live) if is_unchanged(manifest, stage, live, turn) => {
+            run.applied = true;
+            run.note.get_or_insert_with(|| "unchanged".to_owned());
+            run.state = TaskState::Waiting;
+            judge(manifest, stage, id, run, turn);
+        }
+        Some(live) if live.is_member(&turn.owner) => {
+            let force = manifest.settings.conflicts == Conflicts::Force;
+            apply(manifest, stage, id, run, force, None, turn);
+        }
+        None if hook::ended_job(manifest, turn) => {
+            run.applied = true;
+            run.note = Some("ended earlier with this content".to_owned());
+            run.state = TaskState::Over(Finish::Done);
+        }
+        // The first apply to an object that is not ours yet is not forced.
+        _ => apply(manifest, stage, id, run, false, None, turn),
+    }
+}
+
+/// Takes in the answer to a write or a read of ours.
+pub(super) fn answered(
+    manifest: &Arc<Manifest>,
+    stage: &Stage,
+    id: TaskId,
+    run: &mut TaskRun,
+    answer: &Answer,
+    turn: &mut Turn<'_>,
+) {
+    match answer {
+        Answer::Written(_, Ok(Some(live))) => written(manifest, stage, id, run, live, turn),
+        Answer::Written(_, Ok(None)) => start(manifest, stage, id, run, turn),
+        Answer::Written(_, Err(fault)) => refused(manifest, stage, id, run, fault, turn),
+        Answer::Looked(_, Ok(live)) => looked(manifest, stage, id, run, live.as_ref(), turn),
+        Answer::Looked(_, Err(fault)) => {
+            let until = back_off(run, fault.retry_after, turn.now());
+            turn.wake_at(until);
+            run.state = TaskState::Backoff { until, fault: fault.clone() };
+        }
+        Answer::Recorded(_) | Answer::Rights(_) | Answer::Rehearsed(..) | Answer::Collected(..) | Answer::Tidied(..) => {}
+    }
+}
+
+/// Judges the object as it is seen now.
+pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
+    let members = turn.seen.members;
+    match &run.state {
+        TaskState::Backoff { until, fault } => {
+            let (until, message) = (*until, fault.message.clone());
+            blocked(run, "Missing", format!("not applied yet: {message}"), turn.now());
+            if is_late(run, turn) {
+                fail(run, format!("could not be applied within {}: {message}", waited(run, turn.now())));
+            } else if turn.now() >= until {
+                start(manifest, stage, id, run, turn);
+            } else {
+                turn.wake_at(until);
+            }
+        }
+        TaskState::Leaving { uid } => {
+            let live = members.get(&run.key).filter(|live| live.uid == *uid).cloned();
+            match live {
+                None => look(manifest, id, run, Why::Left, turn),
+                Some(live) => {
+                    let held_by = live.deleting.clone().unwrap_or_default().join(", ");
+                    let reason = if held_by.is_empty() {
+                        "the old object is being deleted".to_owned()
+                    } else {
+                        format!("the old object is being deleted, held by finalizers: {held_by}")
+                    };
+                    if is_late(run, turn) {
+                        fail(run, format!("{reason}; it was not gone within {}", waited(run, turn.now())));
+                    } else {
+                        blocked(run, "Missing", reason, turn.now());
+                    }
+                }
+            }
+        }
+        TaskState::Waiting => wait(manifest, stage, id, run, turn),
+        TaskState::Held
+        | TaskState::Writing
+        | TaskState::After(_)
+        | TaskState::Looking(_)
+        | TaskState::Recording { .. }
+        | TaskState::Running { .. }
+        | TaskState::Collecting { .. }
+        | TaskState::Stopping { .. }
+        | TaskState::Draining { .. }
+        | TaskState::Over(_) => {}
+    }
+}
+
+fn wait(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
+    let members = turn.seen.members;
+    let Some(live) = members.get(&run.key) else {
+        look(manifest, id, run, Why::Vanished, turn);
+        return;
+    };
+    run.last_end = match &live.completion {
+        Some(health::Completion::Succeeded) => Some(true),
+        Some(health::Completion::Failed { .. }) => Some(false),
+        Some(health::Completion::Running) | None => None,
+    };
+    match verdict(manifest, run, live, turn.now()) {
+        Judged::Done(note) => {
+            hook::keep_ended_job(manifest, live, turn);
+            if let Some(note) = note {
+                run.note = Some(note);
+            }
+            run.blocked = None;
+            run.state = TaskState::Over(Finish::Done);
+        }
+        Judged::Failed(cause) => fail(run, cause),
+        Judged::Vanishing => {
+            run.state = TaskState::Leaving { uid: live.uid.clone() };
+            run.applied = false;
+            judge(manifest, stage, id, run, turn);
+        }
+        Judged::Wait { health, reason, wake } => {
+            blocked(run, health, reason.clone(), turn.now());
+            if is_late(run, turn) {
+                let waited = waited(run, turn.now());
+                fail(run, format!("was not healthy within {waited}: {health}: {reason}"));
+            } else if let Some(wake) = wake {
+                turn.wake_at(wake);
+            }
+        }
+    }
+}
+
+enum Judged {
+    Done(Option<String>),
+    Failed(String),
+    Vanishing,
+    Wait { health: &'static str, reason: String, wake: Option<Timestamp> },
+}
+
+/// The verdict on an applied object; nothing older than our own write counts, neither success nor failure (I2).
+fn verdict(manifest: &Manifest, run: &mut TaskRun, live: &Live, now: Timestamp) -> Judged {
+    if live.deleting.is_some() {
+        return Judged::Vanishing;
+    }
+    let wait = |health: &'static str, reason: &str, wake| Judged::Wait { health, reason: reason.to_owned(), wake };
+    let gates = match (&live.verdict, manifest.settings.gate) {
+        _ if manifest.settings.ignore_health => false,
+        (None, _) | (_, Some(false)) => false,
+        (Some(verdict), gate) => verdict.gate == Gate::Gating || gate == Some(true),
+    };
+    let Some(verdict) = live.verdict.as_ref().filter(|_| gates) else {
+        return Judged::Done(None);
+    };
+    if let Some(written) = &run.written {
+        if live.version < written.version {
+            return wait("Progressing", "waits to see its own write", None);
+        }
+        if written.moved && health::is_custom(&manifest.key.kind.group) && !is_fresh(live, written) {
+            let settle = manifest.settings.settle.unwrap_or(SETTLE);
+            let settled = written.at.checked_add(settle).unwrap_or(written.at);
+            if now < settled {
+                return wait("Progressing", "settling: no status newer than our write yet", Some(settled));
+            }
+        }
+    }
+    let said = if verdict.message.is_empty() { &verdict.reason } else { &verdict.message };
+    if verdict.health != Health::Degraded {
+        run.degraded_since = None;
+    }
+    match verdict.health {
+        Health::Healthy => Judged::Done((!verdict.judged).then(|| verdict.message.clone())),
+        Health::Degraded if verdict.terminal => Judged::Failed(format!("is Degraded: {said}")),
+        Health::Degraded => {
+            let since = *run.degraded_since.get_or_insert(now);
+            let end = since.checked_add(DEGRADED_GRACE).unwrap_or(since);
+            if now >= end {
+                Judged::Failed(format!("has been Degraded for {}s: {said}", DEGRADED_GRACE.as_secs()))
+            } else {
+                wait("Degraded", said, Some(end))
+            }
+        }
+        Health::Suspended => wait("Suspended", said, None),
+        Health::Progressing => wait("Progressing", said, None),
+        Health::Missing => wait("Missing", said, None),
+        Health::Unknown => wait("Unknown", said, None),
+    }
+}
+
+/// Whether the status of a custom resource tells of our write.
+fn is_fresh(live: &Live, written: &Written) -> bool {
+    match live.observed_generation {
+        Some(observed) => observed >= live.generation,
+        None => live.status != written.status,
+    }
+}
+
+fn written(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, live: &Arc<Live>, turn: &mut Turn<'_>) {
+    run.tries = 0;
+    if live.deleting.is_some() {
+        // The server answers 200 to an apply onto an object that is on its way out.
+        run.state = TaskState::Leaving { uid: live.uid.clone() };
+    } else {
+        run.applied = true;
+        run.note = None;
+        run.written = Some(Written {
+            uid: live.uid.clone(),
+            version: live.version,
+            moved: true,
+            status: live.status,
+            at: turn.now(),
+        });
+        run.state = TaskState::Waiting;
+    }
+    judge(manifest, stage, id, run, turn);
+}
+
+fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
+    match fault.kind {
+        FaultKind::Conflict if manifest.settings.conflicts == Conflicts::Fail => {
+            fail(run, format!("another field manager owns fields of it, and {} says Fail: {}", crate::api::annotations::CONFLICTS, fault.message));
+        }
+        FaultKind::Conflict | FaultKind::Exists => look(manifest, id, run, Why::Conflict, turn),
+        FaultKind::Transient => put_off(run, fault, turn),
+        // A CRD of an earlier stage may take a moment to be served; one that a controller brings is awaited in a later stage.
+        FaultKind::KindMissing if manifest.kind_may_be_missing() => put_off(run, fault, turn),
+        FaultKind::NotFound | FaultKind::Forbidden | FaultKind::Invalid | FaultKind::KindMissing => {
+            let others = stage.tasks.iter().any(|task| {
+                !matches!(task.work, Work::Prune) && task.key != run.key && fault.message.contains(&*task.key.name)
+            });
+            let prunes = stage.tasks.iter().any(|task| matches!(task.work, Work::Prune));
+            if run.put_off == 0 && others {
+                run.put_off = 1;
+                run.state = TaskState::After(fault.clone());
+            } else if run.put_off < 2 && prunes {
+                run.put_off = 2;
+                run.state = TaskState::After(fault.clone());
+            } else {
+                fail(run, format!("could not be applied: {}", fault.message));
+            }
+        }
+    }
+}
+
+/// Tried again a little later, until the deadline.
+fn put_off(run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
+    let until = back_off(run, fault.retry_after, turn.now());
+    turn.wake_at(until);
+    run.state = TaskState::Backoff { until, fault: fault.clone() };
+}
+
+fn looked(
+    manifest: &Arc<Manifest>,
+    stage: &Stage,
+    id: TaskId,
+    run: &mut TaskRun,
+    live: Option<&Arc<Live>>,
+    turn: &mut Turn<'_>,
+) {
+    let TaskState::Looking(why) = run.state else { return };
+    match (why, live) {
+        (Why::Conflict, Some(live)) => match belongs_to_another(live, turn) {
+            Some(refusal) => fail(run, refusal),
+            None => apply(manifest, stage, id, run, true, Some(live.version), turn),
+        },
+        // It was there all the time: the label had gone, or the view was behind.
+        (Why::Vanished, Some(live)) if live.deleting.is_none() => apply(manifest, stage, id, run, true, Some(live.version), turn),
+        (Why::Vanished, None) if is_ended_job(manifest, run) => run.state = TaskState::Over(Finish::Done),
+        (Why::Vanished, None) if run.reapplied => {
+            fail(run, "was deleted by someone else, and again after it was applied anew".to_owned());
+        }
+        (Why::Vanished, None) => {
+            run.reapplied = true;
+            apply(manifest, stage, id, run, false, None, turn);
+        }
+        (_, Some(live)) if live.deleting.is_some() => {
+            run.state = TaskState::Leaving { uid: live.uid.clone() };
+            judge(manifest, stage, id, run, turn);
+        }
+        (_, Some(live)) => apply(manifest, stage, id, run, live.is_member(&turn.owner), None, turn),
+        (_, None) => apply(manifest, stage, id, run, false, None, turn),
+    }
+}
+
+/// A plain Job that was seen to end well stays done when it is gone (V19).
+fn is_ended_job(manifest: &Manifest, run: &TaskRun) -> bool {
+    health::runs_to_end(&manifest.key.kind.group, &manifest.key.kind.kind) && run.last_end == Some(true)
+}
+
+/// Why an object of another Application is left alone (I6, V25).
+pub(super) fn belongs_to_another(live: &Live, turn: &Turn<'_>) -> Option<String> {
+    let id = match &live.marks {
+        Marks::Member { id, .. } | Marks::Stray(id) => id,
+        Marks::None => return None,
+    };
+    if *id == turn.owner.membership_id() || live.adopt_by.as_deref() == Some(&*turn.owner.to_string()) {
+        return None;
+    }
+    let other = (turn.seen.name_of)(id).unwrap_or_else(|| format!("with the membership id {id}"));
+    Some(format!(
+        "belongs to the Application {other}; take it out of one of the two, or hand it over by annotating the live object with {}={}",
+        crate::api::annotations::ADOPT_BY,
+        turn.owner
+    ))
+}
+
+fn is_unchanged(manifest: &Manifest, stage: &Stage, live: &Live, turn: &Turn<'_>) -> bool {
+    live.carries(&manifest.body, manifest.content)
+        && match hook_run(manifest, stage, turn) {
+            Some(run) => live.hook.as_ref() == Some(&run),
+            None => live.hook.is_none(),
+        }
+}
+
+/// The run that goes onto the object, if the manifest is a hook.
+fn hook_run(manifest: &Manifest, stage: &Stage, turn: &Turn<'_>) -> Option<HookRun> {
+    matches!(manifest.settings.class, Class::Hook(_)).then(|| turn.operation.run(stage.phase))
+}
+
+fn apply(
+    manifest: &Manifest,
+    stage: &Stage,
+    id: TaskId,
+    run: &mut TaskRun,
+    force: bool,
+    version: Option<u64>,
+    turn: &mut Turn<'_>,
+) {
+    let hook_run = hook_run(manifest, stage, turn);
+    run.state = TaskState::Writing;
+    turn.actions.push(Action::Write {
+        task: id,
+        write: Write::Apply {
+            key: run.key.clone(),
+            body: Arc::new(marked(&turn.owner, manifest, &run.key, hook_run.as_ref())),
+            force,
+            version,
+            strict: manifest.settings.options.validate != Some(false),
+        },
+    });
+}
+
+fn look(manifest: &Manifest, id: TaskId, run: &mut TaskRun, why: Why, turn: &mut Turn<'_>) {
+    run.state = TaskState::Looking(why);
+    let version = Some(manifest.version().to_owned());
+    turn.actions.push(Action::Look { task: id, key: run.key.clone(), version });
+}
+
+fn fail(run: &mut TaskRun, cause: String) {
+    run.state = TaskState::Over(Finish::Failed { cause, log: None });
+}

@@ -1,0 +1,189 @@
+//! Before the first write: the check of rights, and the rehearsal of what will change.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Turn, enter};
+use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
+use crate::engine::attempt::{Attempt, Course, Ending};
+use crate::engine::kinds::Known;
+use crate::engine::membership::marked;
+use crate::engine::object::ObjectKey;
+use crate::engine::plan::{Task, Work};
+use crate::engine::rights;
+use crate::engine::settings::Conflicts;
+
+/// Moves the preparation on.
+pub(super) fn advance(
+    course: Course,
+    attempt: &mut Attempt,
+    turn: &mut Turn<'_>,
+    fresh: Option<Vec<&Answer>>,
+) -> (Course, bool) {
+    match course {
+        Course::Begin => {
+            let needed = rights::needed(turn.plan, turn.seen.kinds);
+            if needed.is_empty() {
+                return (rehearse(attempt, turn), true);
+            }
+            turn.actions.push(Action::CheckRights(needed));
+            (Course::Rights, false)
+        }
+        Course::Rights => {
+            for answer in fresh.into_iter().flatten() {
+                if let Answer::Rights(result) = answer {
+                    return match result {
+                        Ok(missing) if missing.is_empty() => (rehearse(attempt, turn), true),
+                        Ok(missing) => {
+                            let all: Vec<_> = missing.iter().map(ToString::to_string).collect();
+                            (fail(attempt, format!("nothing was written: {}", all.join("; "))), true)
+                        }
+                        Err(fault) => (fail(attempt, format!("nothing was written: the check of rights failed: {}", fault.message)), true),
+                    };
+                }
+            }
+            (Course::Rights, false)
+        }
+        Course::Rehearsal { mut open, mut refused } => {
+            for answer in fresh.into_iter().flatten() {
+                if let Answer::Rehearsed(task, result) = answer
+                    && open.remove(task)
+                    && let Err(fault) = result
+                    && let Some(refusal) = refusal(*task, fault, turn)
+                {
+                    refused.push(refusal);
+                }
+            }
+            if !open.is_empty() {
+                return (Course::Rehearsal { open, refused }, false);
+            }
+            if refused.is_empty() {
+                return (enter(0, turn), true);
+            }
+            refused.sort();
+            (fail(attempt, format!("nothing was written: the rehearsal was refused: {}", refused.join("; "))), true)
+        }
+        // The others are not of the preparation.
+        other @ (Course::Stage(_) | Course::SyncFail(_) | Course::Tidying { .. } | Course::Ended(_)) => (other, false),
+    }
+}
+
+fn fail(attempt: &mut Attempt, cause: String) -> Course {
+    attempt.failure = Some(cause.clone());
+    Course::Ended(Ending::Failed(cause))
+}
+
+fn rehearse(attempt: &Attempt, turn: &mut Turn<'_>) -> Course {
+    // An attempt that has written already was rehearsed before the restart.
+    if !turn.plan.needs_rehearsal() || turn.ledger.first_write().is_some() {
+        return enter(0, turn);
+    }
+    let mut open = BTreeSet::new();
+    let stages = turn.plan.stages.iter().enumerate().map(|(i, s)| (false, i, s));
+    let sync_fail = turn.plan.sync_fail.iter().enumerate().map(|(i, s)| (true, i, s));
+    for (sync_fail, index, stage) in stages.chain(sync_fail) {
+        for (place, task) in stage.tasks.iter().enumerate() {
+            let id = TaskId { sync_fail, stage: index, task: place };
+            if let Some(write) = rehearsal(task, stage.phase, attempt, turn) {
+                open.insert(id);
+                turn.actions.push(Action::Rehearse { task: id, write });
+            }
+        }
+    }
+    Course::Rehearsal { open, refused: Vec::new() }
+}
+
+/// The write that is tried; none for what will not change, or for a kind that is not served yet.
+fn rehearsal(task: &Task, phase: crate::engine::settings::Phase, attempt: &Attempt, turn: &Turn<'_>) -> Option<Write> {
+    let live = turn.seen.members.get(&task.key);
+    match &task.work {
+        Work::Prune => {
+            let live = live?;
+            Some(Write::Delete {
+                key: task.key.clone(),
+                uid: live.uid.clone(),
+                version: None,
+                propagation: crate::engine::action::Propagation::default(),
+            })
+        }
+        Work::Apply(manifest) => {
+            if live.is_some_and(|live| live.carries(&manifest.body, manifest.content)) {
+                return None;
+            }
+            known(task, turn)?;
+            Some(Write::Apply {
+                key: task.key.clone(),
+                body: Arc::new(marked(&turn.owner, manifest, &task.key, None)),
+                force: manifest.settings.conflicts == Conflicts::Force && live.is_some(),
+                version: None,
+                strict: manifest.settings.options.validate != Some(false),
+            })
+        }
+        Work::Hook(manifest) => {
+            known(task, turn)?;
+            let run = attempt.operation.run(phase);
+            if task.is_running_hook() || manifest.generate_name.is_some() {
+                // Under an unused name, so that a leftover is no objection.
+                let prefix = if task.key.name.is_empty() {
+                    manifest.generate_name.clone().unwrap_or_default()
+                } else {
+                    format!("{}-", task.key.name)
+                };
+                let key = task.key.with_name(&run.generated_name(&prefix));
+                let body = Arc::new(marked(&turn.owner, manifest, &key, Some(&run)));
+                Some(Write::Create { key, body })
+            } else {
+                Some(Write::Apply {
+                    key: task.key.clone(),
+                    body: Arc::new(marked(&turn.owner, manifest, &task.key, Some(&run))),
+                    force: live.is_some(),
+                    version: None,
+                    strict: manifest.settings.options.validate != Some(false),
+                })
+            }
+        }
+    }
+}
+
+fn known(task: &Task, turn: &Turn<'_>) -> Option<()> {
+    let manifest = task.manifest()?;
+    matches!(turn.seen.kinds.at_version(&task.key.kind, manifest.version()), Known::Served(_)).then_some(())
+}
+
+/// The words of a *no*; nothing for *cannot say*, which is decided when the stage comes.
+fn refusal(id: TaskId, fault: &Fault, turn: &Turn<'_>) -> Option<String> {
+    let stages = if id.sync_fail { &turn.plan.sync_fail } else { &turn.plan.stages };
+    let task = stages.get(id.stage)?.tasks.get(id.task)?;
+    let cannot_say = match fault.kind {
+        FaultKind::Transient | FaultKind::KindMissing | FaultKind::Exists => true,
+        // The first apply is not forced; who owns the field is looked at when the stage comes.
+        FaultKind::Conflict => !asks_to_fail_on_conflict(task),
+        FaultKind::NotFound => task.key.namespace.as_ref().is_some_and(|ns| brings_namespace(turn, ns)) || matches!(task.work, Work::Prune),
+        FaultKind::Forbidden | FaultKind::Invalid => {
+            fault.message.contains("exceeded quota")
+                || fault.message.contains("is being terminated")
+                || fault.message.contains("dryRun")
+                || names_something_of_the_plan(turn, &task.key, &fault.message)
+        }
+    };
+    (!cannot_say).then(|| format!("{}: {}", task.key, fault.message))
+}
+
+fn asks_to_fail_on_conflict(task: &Task) -> bool {
+    task.manifest().is_some_and(|manifest| manifest.settings.conflicts == Conflicts::Fail)
+}
+
+fn brings_namespace(turn: &Turn<'_>, namespace: &str) -> bool {
+    turn.plan.tasks().any(|task| task.key.kind.is("", "Namespace") && &*task.key.name == namespace)
+}
+
+/// Whether a refusal is about something that this plan creates, replaces or prunes (its service account, CRD, namespace, port).
+fn names_something_of_the_plan(turn: &Turn<'_>, key: &ObjectKey, message: &str) -> bool {
+    if message.contains("already allocated") || message.contains("is already in use") {
+        return turn.plan.tasks().any(|task| matches!(task.work, Work::Prune));
+    }
+    if !(message.contains("not found") || message.contains("no matches")) {
+        return false;
+    }
+    turn.plan.tasks().any(|task| task.key != *key && message.contains(&*task.key.name) && !matches!(task.work, Work::Prune))
+}

@@ -1,0 +1,130 @@
+//! A prune: a member that is no longer wanted is deleted with its uid and resourceVersion, and awaited until it is gone.
+
+use super::Turn;
+use super::stage::{back_off, blocked, is_late, waited};
+use crate::engine::action::{Action, Answer, Fault, FaultKind, Propagation, TaskId, Write};
+use crate::engine::attempt::{Finish, TaskRun, TaskState, Why};
+use crate::engine::live::Live;
+
+/// Begins: what is gone already is done, what is not ours any more is left alone.
+pub(super) fn start(id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
+    let members = turn.seen.members;
+    match members.get(&run.key) {
+        None => done(run, "was gone already"),
+        Some(live) => delete(id, run, live, turn),
+    }
+}
+
+/// Takes in the answer to a write or a read of ours.
+pub(super) fn answered(id: TaskId, run: &mut TaskRun, answer: &Answer, turn: &mut Turn<'_>) {
+    match answer {
+        Answer::Written(_, Ok(_)) => judge(id, run, turn),
+        Answer::Written(_, Err(fault)) => refused(id, run, fault, turn),
+        Answer::Looked(_, Ok(None)) => done(run, "pruned"),
+        Answer::Looked(_, Ok(Some(live))) => delete(id, run, live, turn),
+        Answer::Looked(_, Err(fault)) => put_off(run, fault, turn),
+        Answer::Recorded(_) | Answer::Rights(_) | Answer::Rehearsed(..) | Answer::Collected(..) | Answer::Tidied(..) => {}
+    }
+}
+
+/// Judges the object as it is seen now.
+pub(super) fn judge(id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
+    let members = turn.seen.members;
+    match &run.state {
+        TaskState::Leaving { uid } => {
+            let live = members.get(&run.key).filter(|live| live.uid == *uid).cloned();
+            let Some(live) = live else {
+                look(id, run, turn);
+                return;
+            };
+            let held_by = live.deleting.clone().unwrap_or_default().join(", ");
+            let reason = if held_by.is_empty() {
+                "is being deleted".to_owned()
+            } else {
+                format!("is being deleted, held by finalizers: {held_by}")
+            };
+            if is_late(run, turn) {
+                fail(run, format!("{reason}; it was not gone within {}", waited(run, turn.now())));
+            } else {
+                blocked(run, "Progressing", reason, turn.now());
+            }
+        }
+        TaskState::Backoff { until, fault } => {
+            let (until, message) = (*until, fault.message.clone());
+            blocked(run, "Progressing", format!("not deleted yet: {message}"), turn.now());
+            if is_late(run, turn) {
+                fail(run, format!("could not be deleted within {}: {message}", waited(run, turn.now())));
+            } else if turn.now() >= until {
+                look(id, run, turn);
+            } else {
+                turn.wake_at(until);
+            }
+        }
+        TaskState::Held
+        | TaskState::Writing
+        | TaskState::After(_)
+        | TaskState::Looking(_)
+        | TaskState::Waiting
+        | TaskState::Recording { .. }
+        | TaskState::Running { .. }
+        | TaskState::Collecting { .. }
+        | TaskState::Stopping { .. }
+        | TaskState::Draining { .. }
+        | TaskState::Over(_) => {}
+    }
+}
+
+fn delete(id: TaskId, run: &mut TaskRun, live: &Live, turn: &mut Turn<'_>) {
+    if !live.is_member(&turn.owner) {
+        done(run, "left alone: it is not a member of this Application any more");
+        return;
+    }
+    if live.deleting.is_none() {
+        turn.actions.push(Action::Write {
+            task: id,
+            write: Write::Delete {
+                key: run.key.clone(),
+                uid: live.uid.clone(),
+                version: Some(live.version),
+                propagation: Propagation::default(),
+            },
+        });
+        run.state = TaskState::Leaving { uid: live.uid.clone() };
+        blocked(run, "Progressing", "is being deleted".to_owned(), turn.now());
+        is_late(run, turn);
+        return;
+    }
+    run.state = TaskState::Leaving { uid: live.uid.clone() };
+    judge(id, run, turn);
+}
+
+fn refused(id: TaskId, run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
+    match fault.kind {
+        FaultKind::NotFound | FaultKind::KindMissing => done(run, "pruned"),
+        // It has changed since we saw it: look again, then decide.
+        FaultKind::Conflict | FaultKind::Exists => look(id, run, turn),
+        FaultKind::Transient => put_off(run, fault, turn),
+        FaultKind::Forbidden | FaultKind::Invalid => fail(run, format!("could not be deleted: {}", fault.message)),
+    }
+}
+
+fn put_off(run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
+    let until = back_off(run, fault.retry_after, turn.now());
+    turn.wake_at(until);
+    run.state = TaskState::Backoff { until, fault: fault.clone() };
+}
+
+fn look(id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
+    run.state = TaskState::Looking(Why::Deleting);
+    turn.actions.push(Action::Look { task: id, key: run.key.clone(), version: None });
+}
+
+fn done(run: &mut TaskRun, note: &str) {
+    run.applied = true;
+    run.note = Some(note.to_owned());
+    run.state = TaskState::Over(Finish::Done);
+}
+
+fn fail(run: &mut TaskRun, cause: String) {
+    run.state = TaskState::Over(Finish::Failed { cause, log: None });
+}

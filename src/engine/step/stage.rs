@@ -1,0 +1,367 @@
+//! One stage: its tasks start behind their barriers, are judged when something of theirs has changed, and end together.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Turn, apply, hook, prune};
+use crate::engine::action::{Answer, TaskId};
+use crate::engine::attempt::{
+    Attempt, Blocked, Finish, Row, Running, Stop, TaskRun, TaskState, Then, What,
+};
+use crate::engine::kinds;
+use crate::engine::ledger::{HookRecord, RecordStage};
+use crate::engine::plan::{Stage, Task, Work};
+
+/// Begins a stage: names are settled, and what must be durable before its first effect is written down.
+pub(super) fn enter(sync_fail: bool, index: usize, turn: &mut Turn<'_>) -> Running {
+    let stage = if sync_fail { &turn.plan.sync_fail[index] } else { &turn.plan.stages[index] };
+    let mut runs = Vec::with_capacity(stage.tasks.len());
+    let mut places = BTreeMap::new();
+    let mut writes = false;
+    let mut after = 0;
+    for (place, task) in stage.tasks.iter().enumerate() {
+        let key = match &task.work {
+            Work::Hook(manifest) => {
+                let run = turn.operation.run(stage.phase);
+                let key = match &manifest.generate_name {
+                    Some(prefix) => task.key.with_name(&run.generated_name(prefix)),
+                    None => task.key.clone(),
+                };
+                let id = (key.clone(), stage.phase);
+                if turn.ledger.of_run(&id, &run).is_none() {
+                    let record =
+                        HookRecord { run, stage: RecordStage::Creating, digest: manifest.content, at: turn.now() };
+                    after = after.max(turn.ledger.record(id, record));
+                }
+                writes = true;
+                key
+            }
+            Work::Apply(manifest) => {
+                let live = turn.seen.members.get(&task.key);
+                writes |= !live.is_some_and(|live| live.carries(&manifest.body, manifest.content));
+                task.key.clone()
+            }
+            Work::Prune => {
+                writes |= turn.seen.members.contains_key(&task.key);
+                task.key.clone()
+            }
+        };
+        places.insert(key.clone(), place);
+        runs.push(TaskRun::new(key));
+    }
+    if writes {
+        after = after.max(turn.ledger.note_first_write(turn.now()));
+        after = after.max(turn.ledger.add_kinds(&turn.plan.kinds));
+    }
+    let open = runs.len();
+    Running {
+        sync_fail,
+        index,
+        runs,
+        places,
+        since: turn.now(),
+        after,
+        open,
+        held: open,
+        failed: false,
+        stirred: true,
+        wake: None,
+    }
+}
+
+/// Takes in what was seen and moves every task that it concerns.
+pub(super) fn turn(running: &mut Running, turn: &mut Turn<'_>, fresh: Option<Vec<&Answer>>, stop: Option<&Stop>) {
+    let plan = turn.plan;
+    let stage = running.stage(plan);
+    let first = fresh.is_some();
+    for answer in fresh.into_iter().flatten() {
+        let Some(id) = task_of(answer) else { continue };
+        if id.sync_fail == running.sync_fail && id.stage == running.index && id.task < running.runs.len() {
+            move_task(running, stage, id.task, turn, |task, id, run, turn| answered(task, stage, id, run, answer, turn));
+        }
+    }
+    let due = running.wake.is_some_and(|wake| wake <= turn.now());
+    let recorded = first && turn.seen.answers.iter().any(|answer| matches!(answer, Answer::Recorded(_)));
+    if due || recorded {
+        running.wake = None;
+        for place in 0..running.runs.len() {
+            move_task(running, stage, place, turn, |task, id, run, turn| judge(task, stage, id, run, turn));
+        }
+    } else if first {
+        for key in turn.seen.changed {
+            if let Some(place) = running.places.get(key).copied() {
+                move_task(running, stage, place, turn, |task, id, run, turn| judge(task, stage, id, run, turn));
+            }
+        }
+    }
+    if stop.is_some() || running.failed {
+        wind_down(running, stage, turn, stop);
+    } else {
+        start_held(running, stage, turn);
+        // A stage can fail while its tasks start.
+        if running.failed {
+            wind_down(running, stage, turn, stop);
+        }
+    }
+}
+
+/// Tells when the stage wants to be looked at again.
+pub(super) fn schedule(running: &Running, turn: &mut Turn<'_>) {
+    if let Some(wake) = running.wake {
+        turn.wake_at(wake);
+    }
+}
+
+/// Ends a stage whose tasks are all over: its rows, and the cause if one failed.
+pub(super) fn close(running: &mut Running, attempt: &mut Attempt, turn: &mut Turn<'_>) -> Option<String> {
+    let stage = running.stage(turn.plan);
+    let rows = rows(running, stage, turn.now());
+    let causes: Vec<_> = rows
+        .iter()
+        .filter_map(|row| match &row.finish {
+            Finish::Failed { cause, .. } => Some(format!("{}: {cause}", row.key)),
+            Finish::Done | Finish::Dropped => None,
+        })
+        .collect();
+    attempt.rows.extend(rows);
+    if causes.is_empty() {
+        return None;
+    }
+    let more = causes.len().saturating_sub(3);
+    let mut text = causes.into_iter().take(3).collect::<Vec<_>>().join("; ");
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    Some(format!("{} wave {} failed: {text}", stage.phase, stage.wave))
+}
+
+/// Ends a stage at once, whatever its tasks do.
+pub(super) fn abandon(running: &mut Running, turn: &mut Turn<'_>) -> Vec<Row> {
+    let stage = running.stage(turn.plan);
+    for run in &mut running.runs {
+        if !run.is_over() {
+            run.state = TaskState::Over(Finish::Dropped);
+        }
+    }
+    running.open = 0;
+    rows(running, stage, turn.now())
+}
+
+fn rows(running: &Running, stage: &Stage, now: Timestamp) -> Vec<Row> {
+    let row = |(task, run): (&Task, &TaskRun)| Row {
+        key: run.key.clone(),
+        version: task.manifest().map(|manifest| manifest.version().to_owned()).unwrap_or_default(),
+        phase: stage.phase,
+        wave: stage.wave,
+        what: What::of(task),
+        finish: match &run.state {
+            TaskState::Over(finish) => finish.clone(),
+            _ => Finish::Dropped,
+        },
+        note: run.note.clone(),
+        uid: run.written.as_ref().map(|written| written.uid.clone()),
+        started: run.started,
+        finished: now,
+    };
+    stage.tasks.iter().zip(&running.runs).map(row).collect()
+}
+
+fn task_of(answer: &Answer) -> Option<TaskId> {
+    match answer {
+        Answer::Written(id, _) | Answer::Looked(id, _) | Answer::Collected(id, _) => Some(*id),
+        Answer::Recorded(_) | Answer::Rights(_) | Answer::Rehearsed(..) | Answer::Tidied(..) => None,
+    }
+}
+
+/// Lets `change` move one task and keeps the stage's counts.
+fn move_task(
+    running: &mut Running,
+    stage: &Stage,
+    place: usize,
+    turn: &mut Turn<'_>,
+    change: impl FnOnce(&Task, TaskId, &mut TaskRun, &mut Turn<'_>),
+) {
+    let id = running.id(place);
+    let run = &mut running.runs[place];
+    if run.is_over() {
+        return;
+    }
+    let before = (matches!(run.state, TaskState::Held), run.applied);
+    let outer_wake = turn.wake.take();
+    change(&stage.tasks[place], id, run, turn);
+    let wake = std::mem::replace(&mut turn.wake, outer_wake);
+    running.wake = match (running.wake, wake) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    let run = &running.runs[place];
+    if before.0 && !matches!(run.state, TaskState::Held) {
+        running.held -= 1;
+    }
+    if run.applied != before.1 || matches!(run.state, TaskState::After(_)) {
+        running.stirred = true;
+    }
+    if let TaskState::Over(finish) = &run.state {
+        running.open -= 1;
+        running.stirred = true;
+        running.failed |= matches!(finish, Finish::Failed { .. });
+    }
+}
+
+fn answered(task: &Task, stage: &Stage, id: TaskId, run: &mut TaskRun, answer: &Answer, turn: &mut Turn<'_>) {
+    match &task.work {
+        Work::Apply(manifest) => apply::answered(manifest, stage, id, run, answer, turn),
+        Work::Hook(manifest) => hook::answered(manifest, stage, id, run, answer, turn),
+        Work::Prune => prune::answered(id, run, answer, turn),
+    }
+}
+
+fn judge(task: &Task, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
+    match &task.work {
+        Work::Apply(manifest) => apply::judge(manifest, stage, id, run, turn),
+        Work::Hook(manifest) => hook::judge(manifest, stage, id, run, turn),
+        Work::Prune => prune::judge(id, run, turn),
+    }
+}
+
+fn start(task: &Task, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
+    if run.started.is_none() {
+        run.started = Some(turn.now());
+        run.deadline = deadline(task, turn.now(), turn);
+    }
+    match &task.work {
+        Work::Apply(manifest) => apply::start(manifest, stage, id, run, turn),
+        Work::Hook(manifest) => hook::start(manifest, stage, id, run, turn),
+        Work::Prune => prune::start(id, run, turn),
+    }
+}
+
+/// When the wait for a task that starts now ends: its own time-out, the stage's or the hook's, and never after the attempt's.
+fn deadline(task: &Task, started: Timestamp, turn: &Turn<'_>) -> Option<Timestamp> {
+    let of_kind = match task.work {
+        Work::Hook(_) => turn.timeouts.hook,
+        Work::Apply(_) | Work::Prune => turn.timeouts.stage,
+    };
+    let own = task.manifest().and_then(|manifest| manifest.settings.timeout).unwrap_or(of_kind);
+    let own = own.and_then(|timeout| started.checked_add(timeout).ok());
+    let attempt = turn.timeouts.sync.and_then(|timeout| turn.operation.attempt_started_at.checked_add(timeout).ok());
+    let first = match (own, attempt) {
+        (Some(own), Some(attempt)) => Some(own.min(attempt)),
+        (own, attempt) => own.or(attempt),
+    };
+    first.map(|deadline| deadline.max(turn.grace_until))
+}
+
+/// Starts the tasks whose barriers are open, and those that were put off for something that is done now.
+fn start_held(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>) {
+    if !turn.ledger.is_durable(running.after) {
+        return;
+    }
+    while running.stirred && (running.held > 0 || running.open > 0) {
+        running.stirred = false;
+        let is_prune = |place: usize| matches!(stage.tasks[place].work, Work::Prune);
+        // A CRD opens its barrier when it is established, not when it is applied.
+        let settled = |run: &TaskRun| {
+            let applied = run.applied && kinds::barrier(&run.key.kind) != kinds::CRD_BARRIER;
+            applied || run.is_over() || matches!(run.state, TaskState::After(_))
+        };
+        let lowest = (0..running.runs.len())
+            .filter(|place| !is_prune(*place) && !settled(&running.runs[*place]))
+            .map(|place| kinds::barrier(&running.runs[place].key.kind))
+            .min();
+        let objects_over = (0..running.runs.len()).all(|place| {
+            is_prune(place) || running.runs[place].is_over() || matches!(running.runs[place].state, TaskState::After(_))
+        });
+        let prunes_over = (0..running.runs.len()).all(|place| !is_prune(place) || running.runs[place].is_over());
+        for place in 0..running.runs.len() {
+            let run = &running.runs[place];
+            let open = match &run.state {
+                TaskState::Held if is_prune(place) => objects_over,
+                TaskState::Held => lowest.is_none_or(|lowest| kinds::barrier(&run.key.kind) <= lowest),
+                // Put off once for the other objects, twice for the prunes.
+                TaskState::After(_) if run.put_off == 1 => lowest.is_none(),
+                TaskState::After(_) => prunes_over,
+                _ => false,
+            };
+            if open {
+                move_task(running, stage, place, turn, |task, id, run, turn| start(task, stage, id, run, turn));
+            }
+        }
+    }
+}
+
+/// Ends everything that has no effect under way; running hooks are finished (V9), or stopped when somebody asks to terminate.
+fn wind_down(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>, stop: Option<&Stop>) {
+    for place in 0..running.runs.len() {
+        move_task(running, stage, place, turn, |_, id, run, turn| {
+            let drop = match &run.state {
+                TaskState::Held
+                | TaskState::Backoff { .. }
+                | TaskState::Leaving { .. }
+                | TaskState::Waiting
+                | TaskState::Recording { then: Then::Create, .. } => true,
+                TaskState::After(fault) => {
+                    let cause = fault.message.clone();
+                    run.state = TaskState::Over(Finish::Failed { cause, log: None });
+                    false
+                }
+                TaskState::Running { uid } if stop == Some(&Stop::Terminate) => {
+                    let uid = uid.clone();
+                    hook::collect(id, run, uid, "terminated on request".to_owned(), true, turn);
+                    false
+                }
+                TaskState::Writing
+                | TaskState::Looking(_)
+                | TaskState::Running { .. }
+                | TaskState::Recording { .. }
+                | TaskState::Collecting { .. }
+                | TaskState::Stopping { .. }
+                | TaskState::Draining { .. }
+                | TaskState::Over(_) => false,
+            };
+            if drop {
+                run.state = TaskState::Over(Finish::Dropped);
+            }
+        });
+    }
+}
+
+/// Notes what a task waits for; the time is that of the first observation of the same reason.
+pub(super) fn blocked(run: &mut TaskRun, health: &'static str, reason: String, now: Timestamp) {
+    let since = match &run.blocked {
+        Some(blocked) if blocked.health == health => blocked.since,
+        _ => now,
+    };
+    run.blocked = Some(Blocked { health, reason, since });
+}
+
+/// Whether the deadline of a task has passed; if not, it will be looked at then.
+pub(super) fn is_late(run: &TaskRun, turn: &mut Turn<'_>) -> bool {
+    match run.deadline {
+        Some(deadline) if turn.now() >= deadline => true,
+        Some(deadline) => {
+            turn.wake_at(deadline);
+            false
+        }
+        None => false,
+    }
+}
+
+/// How long a task was waited for, for messages.
+pub(super) fn waited(run: &TaskRun, now: Timestamp) -> String {
+    let seconds = run.started.map_or(0, |started| now.duration_since(started).as_secs());
+    match seconds {
+        s if s < 120 => format!("{s}s"),
+        s if s < 7200 => format!("{}m", s / 60),
+        s => format!("{}h", s / 3600),
+    }
+}
+
+/// The next time of a write that met something transient: 0.2 s, doubled up to 5 s, or what the server asks for up to 30 s.
+pub(super) fn back_off(run: &mut TaskRun, retry_after: Option<std::time::Duration>, now: Timestamp) -> Timestamp {
+    run.tries = run.tries.saturating_add(1);
+    let own = 200_u64.saturating_mul(1 << run.tries.saturating_sub(1).min(5)).min(5_000);
+    let asked = retry_after.map_or(0, |after| u64::try_from(after.as_millis()).unwrap_or(30_000)).min(30_000);
+    now.checked_add(std::time::Duration::from_millis(own.max(asked))).unwrap_or(now)
+}
