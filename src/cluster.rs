@@ -1,0 +1,17 @@
+//! ACTS. What the engine decides is carried out here, and what the cluster shows is reduced here; nothing is decided.
+//!
+//! Reads: [`watch`] feeds the [`view`], [`source`] reads manifests, [`discovery`] learns the kinds. Writes: [`perform`] for managed
+//! objects, as the Application's account; [`application`] for Applications, as the operator.
+
+pub mod application;
+pub mod client;
+pub mod discovery;
+pub mod error;
+pub mod events;
+pub mod evidence;
+pub mod members;
+pub mod perform;
+pub mod rights;
+pub mod source;
+pub mod view;
+pub mod watch;

@@ -1,0 +1,215 @@
+//! Talking to the API server: HTTP/2 in separate sets of connections, and calls with a deadline under a named identity.
+//!
+//! The server allows a hundred streams for each connection, so watches have connections of their own. kube's own retries are not
+//! used: they repeat creates.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt};
+use kube::{Client, Config};
+use serde_json::Value;
+use tower::{BoxError, ServiceBuilder};
+
+use super::error::{classify, on_the_way};
+use crate::engine::action::Fault;
+
+/// How long a call may take that is not a watch; below the server's own minute.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Watches on one connection.
+const WATCHES_PER_CONNECTION: usize = 60;
+
+/// All connections of the process.
+pub struct Connections {
+    config: Config,
+    calls: Client,
+    watches: Mutex<Vec<Client>>,
+    opened: AtomicUsize,
+}
+
+/// A connection could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// No kubeconfig and no service account of a pod.
+    #[error("no cluster to talk to: neither a kubeconfig nor a pod's service account was found")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The kubeconfig cannot be used.
+    #[error("the connection's credentials cannot be used")]
+    Credentials(#[from] kube::Error),
+}
+
+impl Connections {
+    /// Connects with the kubeconfig or, in a pod, with its service account. Nothing is sent yet.
+    pub async fn infer() -> Result<Self, ConnectError> {
+        Self::new(Config::infer().await?)
+    }
+
+    /// Connects with a configuration.
+    pub fn new(mut config: Config) -> Result<Self, ConnectError> {
+        config.default_retry = false;
+        let calls = client(&config)?;
+        Ok(Self { config, calls, watches: Mutex::new(Vec::new()), opened: AtomicUsize::new(0) })
+    }
+
+    /// Calls under the operator's own identity.
+    pub fn calls(&self) -> Calls {
+        Calls { client: self.calls.clone(), account: None }
+    }
+
+    /// The namespace that the configuration names.
+    pub fn default_namespace(&self) -> &str {
+        &self.config.default_namespace
+    }
+
+    /// A client for one more watch.
+    pub fn for_watch(&self) -> Result<Client, ConnectError> {
+        let number = self.opened.fetch_add(1, Ordering::Relaxed) / WATCHES_PER_CONNECTION;
+        let mut clients = self.watches.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        while clients.len() <= number {
+            clients.push(client(&self.config)?);
+        }
+        Ok(clients[number].clone())
+    }
+}
+
+/// Requests under one identity.
+#[derive(Clone)]
+pub struct Calls {
+    client: Client,
+    account: Option<HeaderValue>,
+}
+
+/// One request.
+pub struct Call<'a> {
+    /// The verb.
+    pub method: Method,
+    /// Path and query.
+    pub path: String,
+    /// Body and its content type.
+    pub body: Option<(&'a Value, &'static str)>,
+    /// Whether the answer may quote a Secret.
+    pub about_secret: bool,
+}
+
+impl Calls {
+    /// The same connection under a service account: by `Impersonate-User` alone, the server adds the groups.
+    #[must_use]
+    pub fn acting_as(&self, namespace: &str, account: &str) -> Self {
+        let user = format!("system:serviceaccount:{namespace}:{account}");
+        Self { client: self.client.clone(), account: HeaderValue::from_str(&user).ok() }
+    }
+
+    /// Reads one JSON value.
+    pub async fn get(&self, path: String) -> Result<Value, Fault> {
+        self.send(Call { method: Method::GET, path, body: None, about_secret: false }).await
+    }
+
+    /// Creates through a POST.
+    pub async fn post(&self, path: String, body: &Value) -> Result<Value, Fault> {
+        let body = Some((body, "application/json"));
+        self.send(Call { method: Method::POST, path, body, about_secret: false }).await
+    }
+
+    /// Reads aggregated discovery.
+    pub async fn discover(&self, path: &str) -> Result<Value, Fault> {
+        let call = Call { method: Method::GET, path: path.to_owned(), body: None, about_secret: false };
+        let bytes = self.bytes(call, Some(kube::core::discovery::v2::ACCEPT_AGGREGATED_DISCOVERY_V2)).await?;
+        serde_json::from_slice(&bytes).map_err(|error| on_the_way("reading discovery", &error))
+    }
+
+    /// Reads one page of a list.
+    pub async fn list(&self, path: String, metadata_only: bool) -> Result<Value, Fault> {
+        const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        let what = format!("GET {}", path.split('?').next().unwrap_or_default());
+        let call = Call { method: Method::GET, path, body: None, about_secret: false };
+        let bytes = self.bytes(call, metadata_only.then_some(METADATA)).await?;
+        serde_json::from_slice(&bytes).map_err(|error| on_the_way(&what, &error))
+    }
+
+    /// Reads text of at most `limit` bytes.
+    pub async fn text(&self, path: String, limit: usize) -> Result<String, Fault> {
+        let bytes = self.bytes(Call { method: Method::GET, path, body: None, about_secret: false }, None).await?;
+        let end = bytes.len().min(limit);
+        Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+
+    /// Sends a request and reads its JSON answer.
+    pub async fn send(&self, call: Call<'_>) -> Result<Value, Fault> {
+        let what = format!("{} {}", call.method, call.path.split('?').next().unwrap_or_default());
+        let bytes = self.bytes(call, None).await?;
+        serde_json::from_slice(&bytes).map_err(|error| on_the_way(&what, &error))
+    }
+
+    async fn bytes(&self, call: Call<'_>, accept: Option<&'static str>) -> Result<Vec<u8>, Fault> {
+        let what = format!("{} {}", call.method, call.path.split('?').next().unwrap_or_default());
+        let mut request = Request::builder().method(call.method).uri(call.path);
+        if let Some(account) = &self.account {
+            request = request.header("Impersonate-User", account);
+        }
+        if let Some(accept) = accept {
+            request = request.header(header::ACCEPT, accept);
+        }
+        let body = match call.body {
+            Some((value, content_type)) => {
+                request = request.header(header::CONTENT_TYPE, content_type);
+                Body::from(serde_json::to_vec(value).map_err(|error| on_the_way(&what, &error))?)
+            }
+            None => Body::empty(),
+        };
+        let request = request.body(body).map_err(|error| on_the_way(&what, &error))?;
+        let answer = async {
+            let response = self.client.send(request).await.map_err(|error| on_the_way(&what, &error))?;
+            let status = response.status();
+            let retry_after = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.parse().ok())
+                .map(Duration::from_secs);
+            let bytes = response.into_body().collect_bytes().await.map_err(|error| on_the_way(&what, &error))?;
+            Ok((status, retry_after, bytes))
+        };
+        let (status, retry_after, bytes) = match tokio::time::timeout(DEADLINE, answer).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(classify(StatusCode::GATEWAY_TIMEOUT, None, late(&what).to_string().as_bytes(), false)),
+        };
+        if status.is_success() {
+            Ok(bytes.to_vec())
+        } else {
+            Err(classify(status, retry_after, &bytes, call.about_secret))
+        }
+    }
+}
+
+fn late(what: &str) -> Value {
+    serde_json::json!({"message": format!("{what}: no answer within {}s", DEADLINE.as_secs())})
+}
+
+/// One HTTP/2 connection to the API server (HTTP/1.1 where it offers nothing else).
+fn client(config: &Config) -> Result<Client, ConnectError> {
+    let tls = config.rustls_client_config()?;
+    let connector =
+        hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().build();
+    let transport = HyperClient::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .http2_keep_alive_while_idle(true)
+        .build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_request(|mut request: Request<Body>| {
+            request.headers_mut().entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
+            request
+        })
+        .map_err(BoxError::from)
+        .service(transport);
+    Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+const USER_AGENT: &str = concat!("swell/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,96 @@
+//! Refusals of the API server, classified once: what may be tried again, what needs a look, what is final.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::engine::action::{Fault, FaultKind};
+
+/// The fault that a response with an error status tells. `about_secret`: the words of the server may quote a Secret's values, so
+/// only the reason and the names of the fields are kept.
+pub fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8], about_secret: bool) -> Fault {
+    let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (reason, message) = (text("/reason"), text("/message"));
+    let kind = kind(status, reason, message, !text("/details/name").is_empty());
+    let message = if about_secret && matches!(kind, FaultKind::Invalid | FaultKind::Conflict) {
+        let fields: Vec<_> = body
+            .pointer("/details/causes")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|cause| cause.get("field")?.as_str())
+            .collect();
+        let of = if fields.is_empty() { String::new() } else { format!(" of {}", fields.join(", ")) };
+        format!("the API server refused the Secret ({reason}){of}; its words are not shown, because they may quote the values")
+    } else if message.is_empty() {
+        format!("the API server answered {status}")
+    } else {
+        message.to_owned()
+    };
+    Fault { kind, message, retry_after }
+}
+
+/// A fault on the way: nobody knows whether the request was done.
+pub fn on_the_way(what: &str, error: &dyn std::error::Error) -> Fault {
+    let mut message = format!("{what}: {error}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        source = error.source();
+    }
+    Fault { kind: FaultKind::Transient, message, retry_after: None }
+}
+
+fn kind(status: StatusCode, reason: &str, message: &str, names_object: bool) -> FaultKind {
+    match status.as_u16() {
+        404 if names_object => FaultKind::NotFound,
+        404 => FaultKind::KindMissing,
+        409 if reason == "AlreadyExists" => FaultKind::Exists,
+        409 => FaultKind::Conflict,
+        // A namespace on its way out answers 403 until it is gone (F66); a service account that was made just now may be unknown for a moment.
+        403 if message.contains("is being terminated") => FaultKind::Transient,
+        403 => FaultKind::Forbidden,
+        401 | 408 | 425 | 429 => FaultKind::Transient,
+        code if code >= 500 => FaultKind::Transient,
+        _ => FaultKind::Invalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn fault(code: u16, body: &Value, about_secret: bool) -> Fault {
+        classify(StatusCode::from_u16(code).unwrap(), None, body.to_string().as_bytes(), about_secret)
+    }
+
+    #[test]
+    fn a_missing_object_is_told_apart_from_a_missing_kind() {
+        let object = json!({"reason": "NotFound", "message": "configmaps \"a\" not found", "details": {"name": "a", "kind": "configmaps"}});
+        assert_eq!(fault(404, &object, false).kind, FaultKind::NotFound);
+        let kind = json!({"reason": "NotFound", "message": "the server could not find the requested resource", "details": {}});
+        assert_eq!(fault(404, &kind, false).kind, FaultKind::KindMissing);
+    }
+
+    #[test]
+    fn f67_a_webhook_that_does_not_answer_is_transient() {
+        let body = json!({"reason": "InternalError", "message": "failed calling webhook \"x.example\": connection refused"});
+        let fault = fault(500, &body, false);
+        assert_eq!(fault.kind, FaultKind::Transient);
+        assert!(fault.message.contains("x.example"), "the message names the webhook");
+    }
+
+    #[test]
+    fn the_words_about_a_secret_are_not_passed_on() {
+        let body = json!({"reason": "Invalid", "message": "data[x]: Invalid value: \"hunter2\"", "details": {"causes": [{"field": "data[x]"}]}});
+        let message = fault(422, &body, true).message;
+        assert!(!message.contains("hunter2") && message.contains("data[x]"), "{message}");
+    }
+}

@@ -1,0 +1,160 @@
+//! The watches of managed kinds: one for each kind (and namespace, where the operator is kept to some), shared by all Applications.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::client::Connections;
+use super::discovery::{Discovery, collection, name_kind};
+use super::view::View;
+use super::watch::{Sink, Synced, Target, run};
+use crate::api::annotations::PART_OF;
+use crate::engine::action::{Fault, FaultKind};
+use crate::engine::health;
+use crate::engine::kinds::KindInfo;
+use crate::engine::live::key_of;
+use crate::engine::object::GroupKind;
+
+/// Namespaces that the operator looks at; none: the whole cluster.
+pub type Namespaces = Vec<String>;
+
+/// The watches that run.
+pub struct MemberWatches {
+    connections: Arc<Connections>,
+    discovery: Arc<Discovery>,
+    view: Arc<View>,
+    namespaces: Namespaces,
+    running: Mutex<BTreeMap<(GroupKind, Option<String>), Running>>,
+    stop: CancellationToken,
+}
+
+#[derive(Clone)]
+struct Running {
+    version: String,
+    synced: watch::Receiver<Synced>,
+}
+
+/// How long the first list of a kind may take before the Application that waits for it hears of it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl MemberWatches {
+    /// No watch runs yet.
+    pub fn new(
+        connections: Arc<Connections>,
+        discovery: Arc<Discovery>,
+        view: Arc<View>,
+        namespaces: Namespaces,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { connections, discovery, view, namespaces, running: Mutex::new(BTreeMap::new()), stop }
+    }
+
+    /// Watches these kinds, and returns when all of them are listed. A kind that is not served is left out: it has no members.
+    pub async fn ensure(&self, kinds: &BTreeSet<GroupKind>) -> Result<(), Fault> {
+        let known = self.discovery.kinds().await?;
+        let mut pending = Vec::new();
+        for kind in kinds {
+            let Some(info) = known.find(kind, health::rule_version(&kind.group, &kind.kind)) else {
+                if known.is_stale(&kind.group) {
+                    return Err(fault(kind, "its API group did not answer"));
+                }
+                continue;
+            };
+            for namespace in self.scopes(info) {
+                pending.push((kind.clone(), self.start(kind, info, namespace)?));
+            }
+        }
+        for (kind, mut synced) in pending {
+            let waited = tokio::time::timeout(PATIENCE, synced.wait_for(|synced| *synced != Synced::Pending)).await;
+            let state = match waited {
+                Ok(Ok(state)) => state.clone(),
+                Ok(Err(_)) => return Err(fault(&kind, "the operator is stopping")),
+                Err(_) => return Err(fault(&kind, "the first list takes too long")),
+            };
+            if let Synced::Failed(reason) = state
+                && reason.kind != FaultKind::KindMissing
+            {
+                return Err(Fault { message: format!("cannot watch {kind}: {}", reason.message), ..reason });
+            }
+        }
+        Ok(())
+    }
+
+    fn scopes(&self, info: &KindInfo) -> Vec<Option<String>> {
+        if info.namespaced && !self.namespaces.is_empty() {
+            self.namespaces.iter().cloned().map(Some).collect()
+        } else {
+            vec![None]
+        }
+    }
+
+    fn start(&self, kind: &GroupKind, info: &KindInfo, namespace: Option<String>) -> Result<watch::Receiver<Synced>, Fault> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (kind.clone(), namespace.clone());
+        if let Some(running) = running.get(&place).filter(|running| running.version == info.version) {
+            return Ok(running.synced.clone());
+        }
+        let client = self.connections.for_watch().map_err(|error| super::error::on_the_way("watch", &error))?;
+        let (tell, synced) = watch::channel(Synced::Pending);
+        let target = Target {
+            path: collection(&kind.group, info, namespace.as_deref()),
+            selector: PART_OF.to_owned(),
+            metadata_only: !health::has_rule(&kind.group, &kind.kind),
+        };
+        let sink = KindSink { view: self.view.clone(), kind: kind.clone(), version: info.version.clone(), namespace };
+        tokio::spawn(run(self.connections.calls(), client, target, sink, tell, self.stop.clone()));
+        running.insert(place, Running { version: info.version.clone(), synced: synced.clone() });
+        Ok(synced)
+    }
+}
+
+fn fault(kind: &GroupKind, why: &str) -> Fault {
+    Fault { kind: FaultKind::Transient, message: format!("cannot watch {kind}: {why}"), retry_after: None }
+}
+
+/// Brings what one watch shows into the view.
+struct KindSink {
+    view: Arc<View>,
+    kind: GroupKind,
+    version: String,
+    namespace: Option<String>,
+}
+
+impl KindSink {
+    fn named(&self, mut object: Value) -> Value {
+        name_kind(&mut object, &self.kind.group, &self.version, &self.kind.kind);
+        object
+    }
+}
+
+impl Sink for KindSink {
+    fn list(&self, items: Vec<Value>, version: u64) {
+        let mut keys = BTreeSet::new();
+        for object in items {
+            let object = self.named(object);
+            if let Some(key) = key_of(&object) {
+                self.view.seen(&key, object);
+                keys.insert(key);
+            }
+        }
+        self.view.listed(&self.kind, self.namespace.as_deref(), version, &keys);
+    }
+
+    fn put(&self, object: Value) {
+        let object = self.named(object);
+        if let Some(key) = key_of(&object) {
+            self.view.seen(&key, object);
+        }
+    }
+
+    fn remove(&self, object: Value) {
+        let object = self.named(object);
+        if let Some(key) = key_of(&object) {
+            self.view.gone(&key, &object);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Carries out the engine's actions on managed objects, as the Application's account. The only file that writes workloads.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::client::{Call, Calls};
+use super::discovery::{Discovery, collection, path};
+use super::evidence;
+use super::members::MemberWatches;
+use super::rights;
+use super::view::{AppView, View};
+use crate::engine::action::{Action, Answer, Fault, FaultKind, Write};
+use crate::engine::kinds::KindInfo;
+use crate::engine::live::Live;
+use crate::engine::object::ObjectKey;
+
+/// What is needed to act for one Application.
+#[derive(Clone)]
+pub struct Performer {
+    /// Calls as the Application's account.
+    pub calls: Calls,
+    /// The account's namespace and name, for messages.
+    pub account: (String, String),
+    /// The kinds that are served.
+    pub discovery: Arc<Discovery>,
+    /// Watches of managed kinds.
+    pub watches: Arc<MemberWatches>,
+    /// The whole view, for the facts.
+    pub view: Arc<View>,
+    /// The Application's view: answers go there first.
+    pub app: Arc<AppView>,
+    /// Calls in flight, of all Applications.
+    pub in_flight: Arc<Semaphore>,
+}
+
+impl Performer {
+    /// Carries out one action. Recording is not among them: the status has a writer of its own.
+    pub async fn perform(&self, action: Action) -> Option<Answer> {
+        let _permit = self.in_flight.acquire().await.ok()?;
+        Some(match action {
+            Action::Record { .. } => return None,
+            Action::CheckRights(needed) => {
+                Answer::Rights(rights::missing(&self.calls, (&self.account.0, &self.account.1), needed).await)
+            }
+            Action::Rehearse { task, write } => Answer::Rehearsed(task, self.write(write, true).await.map(|_| ())),
+            Action::Write { task, write } => Answer::Written(task, self.write(write, false).await),
+            Action::Look { task, key, version } => Answer::Looked(task, self.look(&key, version.as_deref()).await),
+            Action::Collect { task, key, uid } => Answer::Collected(task, evidence::collect(&self.calls, &key, &uid).await),
+            Action::Tidy { key, write } => Answer::Tidied(key, self.write(write, false).await.map(|_| ())),
+        })
+    }
+
+    async fn write(&self, write: Write, rehearsal: bool) -> Result<Option<Arc<Live>>, Fault> {
+        let key = write.key().clone();
+        let version = match &write {
+            Write::Apply { body, .. } | Write::Create { body, .. } => {
+                body.get("apiVersion").and_then(Value::as_str).map(crate::engine::object::version_of)
+            }
+            Write::Delete { .. } | Write::Patch { .. } => None,
+        };
+        let info = self.kind(&key, version).await?;
+        if !rehearsal {
+            // Whatever we write is watched from before it exists.
+            self.watches.ensure(&BTreeSet::from([key.kind.clone()])).await?;
+        }
+        let manager = self.app.owner.field_manager();
+        let about_secret = key.kind.is("", "Secret");
+        let dry_run = if rehearsal { "&dryRun=All" } else { "" };
+        let answer = match &write {
+            Write::Apply { body, force, version, strict, .. } => {
+                let validation = if *strict { "Strict" } else { "Warn" };
+                let path = format!(
+                    "{}?fieldManager={manager}&force={force}&fieldValidation={validation}{dry_run}",
+                    path(&key, &info)
+                );
+                let versioned = version.map(|version| with_version(body, version));
+                let body = versioned.as_ref().unwrap_or(body);
+                let body = Some((&**body, "application/apply-patch+yaml"));
+                self.calls.send(Call { method: Method::PATCH, path, body, about_secret }).await?
+            }
+            Write::Create { body, .. } => {
+                let path = format!(
+                    "{}?fieldManager={manager}&fieldValidation=Strict{dry_run}",
+                    collection(&key.kind.group, &info, key.namespace.as_deref())
+                );
+                let body = Some((&**body, "application/json"));
+                self.calls.send(Call { method: Method::POST, path, body, about_secret }).await?
+            }
+            Write::Delete { uid, version, propagation, .. } => {
+                let mut preconditions = json!({"uid": &**uid});
+                if let Some(version) = version {
+                    preconditions["resourceVersion"] = Value::from(version.to_string());
+                }
+                let mut options = json!({
+                    "apiVersion": "v1", "kind": "DeleteOptions",
+                    "preconditions": preconditions, "propagationPolicy": propagation.as_str()
+                });
+                if rehearsal {
+                    options["dryRun"] = json!(["All"]);
+                }
+                let path = path(&key, &info);
+                let body = Some((&options, "application/json"));
+                let answer = self.calls.send(Call { method: Method::DELETE, path, body, about_secret }).await?;
+                if !rehearsal {
+                    self.take_in(&key, answer, &info);
+                }
+                return Ok(None);
+            }
+            Write::Patch { uid, patch, .. } => {
+                let mut patch = patch.clone();
+                patch["metadata"]["uid"] = Value::from(&**uid);
+                let path = format!("{}?fieldManager={manager}{dry_run}", path(&key, &info));
+                let body = Some((&patch, "application/merge-patch+json"));
+                self.calls.send(Call { method: Method::PATCH, path, body, about_secret }).await?
+            }
+        };
+        if rehearsal {
+            return Ok(None);
+        }
+        match self.take_in(&key, answer, &info) {
+            Some(live) => Ok(Some(live)),
+            None => Err(Fault {
+                kind: FaultKind::Transient,
+                message: format!("the API server's answer about {key} is not an object"),
+                retry_after: None,
+            }),
+        }
+    }
+
+    async fn look(&self, key: &ObjectKey, version: Option<&str>) -> Result<Option<Arc<Live>>, Fault> {
+        let info = match self.kind(key, version).await {
+            Ok(info) => info,
+            Err(fault) if fault.kind == FaultKind::KindMissing => return Ok(None),
+            Err(fault) => return Err(fault),
+        };
+        let known = self.app.peek(|members| members.get(key).map(|live| live.version));
+        match self.calls.get(path(key, &info)).await {
+            Ok(object) => Ok(self.take_in(key, object, &info)),
+            Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::KindMissing) => {
+                if let Some(version) = known {
+                    self.app.remove(key, version);
+                }
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Reduces an answer and brings it into the view if it carries the Application's label.
+    fn take_in(&self, key: &ObjectKey, mut object: Value, info: &KindInfo) -> Option<Arc<Live>> {
+        super::discovery::name_kind(&mut object, &key.kind.group, &info.version, &key.kind.kind);
+        let live = Arc::new(Live::reduce(&object, key, &self.app.owner, &self.view.facts())?);
+        if live.is_member(&self.app.owner) {
+            self.app.put(key, live.clone());
+        }
+        Some(live)
+    }
+
+    /// The kind of an object; one that is not known is asked for once more.
+    async fn kind(&self, key: &ObjectKey, version: Option<&str>) -> Result<KindInfo, Fault> {
+        if let Some(info) = self.discovery.kinds().await?.find(&key.kind, version) {
+            return Ok(info.clone());
+        }
+        self.discovery.mark_stale();
+        match self.discovery.kinds().await?.find(&key.kind, version) {
+            Some(info) => Ok(info.clone()),
+            None => Err(Fault {
+                kind: FaultKind::KindMissing,
+                message: format!("the cluster does not serve the kind {}", key.kind),
+                retry_after: None,
+            }),
+        }
+    }
+}
+
+fn with_version(body: &Arc<Value>, version: u64) -> Arc<Value> {
+    let mut body = Value::clone(body);
+    body["metadata"]["resourceVersion"] = Value::from(version.to_string());
+    Arc::new(body)
+}

@@ -1,0 +1,202 @@
+//! List and watch, for ever: paged lists, bookmarks, an idle limit, and a fresh list on any 410. What vanished in a gap is told by
+//! the list that follows, because the sink compares it with what it knew.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use http::{Request, header};
+use kube::Client;
+use kube::core::WatchEvent;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::client::Calls;
+use crate::engine::action::{Fault, FaultKind};
+
+/// What a watch looks at.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Path of the collection.
+    pub path: String,
+    /// Label selector; empty for all.
+    pub selector: String,
+    /// Whether metadata is enough.
+    pub metadata_only: bool,
+}
+
+/// Whom a watch tells.
+pub trait Sink: Send + Sync + 'static {
+    /// The whole collection, as of `version`.
+    fn list(&self, items: Vec<Value>, version: u64);
+    /// An object that was added or changed.
+    fn put(&self, object: Value);
+    /// An object that is gone (or is not selected any more), as it was last.
+    fn remove(&self, object: Value);
+}
+
+/// How a watch stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Synced {
+    /// The first list has not been read yet.
+    Pending,
+    /// Listed, and followed.
+    Yes,
+    /// It cannot be listed; tried again for ever.
+    Failed(Fault),
+}
+
+/// A bookmark is due each minute: silence for longer than this is a dead connection.
+const IDLE: Duration = Duration::from_secs(90);
+/// The server ends a watch after this; renewing it costs one request.
+const RENEWAL: u64 = 2_400;
+/// Objects in one page of a list.
+const PAGE: usize = 500;
+
+/// Runs until it is cancelled.
+pub async fn run(
+    calls: Calls,
+    client: Client,
+    target: Target,
+    sink: impl Sink,
+    synced: watch::Sender<Synced>,
+    stop: CancellationToken,
+) {
+    let mut version = None;
+    let mut failures = 0_u32;
+    while !stop.is_cancelled() {
+        let round = async {
+            let from = match version {
+                Some(version) => version,
+                None => {
+                    let listed = list(&calls, &target, &sink).await?;
+                    synced.send_replace(Synced::Yes);
+                    listed
+                }
+            };
+            follow(&client, &target, &sink, from).await
+        };
+        let ended = tokio::select! {
+            ended = round => ended,
+            () = stop.cancelled() => return,
+        };
+        match ended {
+            Ok(Followed::Until(at)) => {
+                version = Some(at);
+                failures = 0;
+            }
+            Ok(Followed::Expired) => version = None,
+            Err(fault) => {
+                tracing::debug!(path = %target.path, message = %fault.message, "a watch has failed");
+                if fault.kind != FaultKind::Transient {
+                    version = None;
+                }
+                if *synced.borrow() != Synced::Yes || fault.kind != FaultKind::Transient {
+                    synced.send_replace(Synced::Failed(fault));
+                }
+                failures = failures.saturating_add(1);
+                let pause = Duration::from_millis((100 << failures.min(8)).min(20_000));
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+        }
+    }
+}
+
+async fn list(calls: &Calls, target: &Target, sink: &impl Sink) -> Result<u64, Fault> {
+    let mut items = Vec::new();
+    let mut next: Option<String> = None;
+    loop {
+        let mut path = format!("{}?limit={PAGE}{}", target.path, selector(target));
+        if let Some(token) = &next {
+            path.push_str("&continue=");
+            path.push_str(token);
+        }
+        let mut page = calls.list(path, target.metadata_only).await?;
+        if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
+            items.extend(found);
+        }
+        let metadata = |field: &str| page.pointer(&format!("/metadata/{field}")).and_then(Value::as_str).map(str::to_owned);
+        next = metadata("continue").filter(|token| !token.is_empty());
+        if next.is_none() {
+            let version = metadata("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+            sink.list(items, version);
+            return Ok(version);
+        }
+    }
+}
+
+enum Followed {
+    /// The server ended the watch; go on from here.
+    Until(u64),
+    /// The version is too old: list again.
+    Expired,
+}
+
+async fn follow(client: &Client, target: &Target, sink: &impl Sink, from: u64) -> Result<Followed, Fault> {
+    let path = format!(
+        "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={RENEWAL}&resourceVersion={from}{}",
+        target.path,
+        selector(target)
+    );
+    let mut request = Request::builder().uri(path);
+    if target.metadata_only {
+        request = request.header(header::ACCEPT, METADATA);
+    }
+    let request = request.body(Vec::new()).map_err(|error| super::error::on_the_way("watch", &error))?;
+    let opened = tokio::time::timeout(IDLE, client.request_events::<Value>(request));
+    let events = match opened.await {
+        Ok(Ok(events)) => events,
+        Ok(Err(error)) => return expired(&error),
+        Err(_) => return Ok(Followed::Until(from)),
+    };
+    let mut events = std::pin::pin!(events);
+    let mut at = from;
+    loop {
+        match tokio::time::timeout(IDLE, events.try_next()).await {
+            // Not even a bookmark: the connection is dead.
+            Err(_) | Ok(Ok(None)) => return Ok(Followed::Until(at)),
+            Ok(Err(error)) => return expired(&error),
+            Ok(Ok(Some(event))) => match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    at = super::view::version(&object).unwrap_or(at);
+                    sink.put(object);
+                }
+                WatchEvent::Deleted(object) => {
+                    at = super::view::version(&object).unwrap_or(at);
+                    sink.remove(object);
+                }
+                WatchEvent::Bookmark(bookmark) => {
+                    at = bookmark.metadata.resource_version.parse().unwrap_or(at);
+                }
+                WatchEvent::Error(status) if status.code == 410 => return Ok(Followed::Expired),
+                WatchEvent::Error(status) => {
+                    return Err(Fault { kind: FaultKind::Transient, message: status.message.clone(), retry_after: None });
+                }
+            },
+        }
+    }
+}
+
+/// A 410 may come as an event or as the status of the request; both ask for a fresh list.
+fn expired(error: &kube::Error) -> Result<Followed, Fault> {
+    match error {
+        kube::Error::Api(status) if status.code == 410 => Ok(Followed::Expired),
+        kube::Error::Api(status) if matches!(status.code, 403 | 404 | 405) => {
+            let kind = if status.code == 403 { FaultKind::Forbidden } else { FaultKind::KindMissing };
+            Err(Fault { kind, message: status.message.clone(), retry_after: None })
+        }
+        error => Err(super::error::on_the_way("watch", error)),
+    }
+}
+
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+fn selector(target: &Target) -> String {
+    if target.selector.is_empty() {
+        return String::new();
+    }
+    format!("&labelSelector={}", target.selector.replace('/', "%2F").replace('=', "%3D").replace(',', "%2C"))
+}
