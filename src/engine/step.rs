@@ -137,6 +137,8 @@ fn advance(course: Course, attempt: &mut Attempt, turn: &mut Turn<'_>, fresh: Op
     match course {
         Course::Begin | Course::Rights | Course::Rehearsal { .. } => match stopped(attempt) {
             Some(ending) => (Course::Ended(ending), true),
+            // Resumed in its SyncFail phase: it does not begin again.
+            None if attempt.failure.is_some() => (enter_sync_fail(0, turn), true),
             None => prepare::advance(course, attempt, turn, fresh),
         },
         Course::Stage(running) => advance_stage(running, attempt, turn, fresh),

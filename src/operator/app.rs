@@ -1,0 +1,604 @@
+//! The task of one Application: observe → step → perform → report, woken by what happens and by deadlines, never by a clock tick.
+
+mod operation;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use futures::{FutureExt, future::BoxFuture};
+use jiff::{Timestamp, Unit};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::sources::Maps;
+use super::status::{Done, StatusWriter, value};
+use crate::api::{self, Application, Source};
+use crate::cluster::application;
+use crate::cluster::perform::Performer;
+use crate::cluster::source;
+use crate::cluster::view::AppView;
+use crate::engine::action::{Action, Answer, FaultKind};
+use crate::engine::attempt::{Attempt, Course, Operation};
+use crate::engine::desired::{Context, Desired, desired};
+use crate::engine::ledger::Ledger;
+use crate::engine::lifecycle::{self, Next, Situation};
+use crate::engine::object::Owner;
+use crate::engine::recover::recover;
+use crate::engine::report::{self, Standing};
+use crate::engine::settings::parse_option;
+use crate::engine::step::{Observation, State, step};
+
+/// One Application's task and all that it remembers; nothing of it could not be lost.
+pub(super) struct Actor {
+    shared: Arc<Shared>,
+    owner: Owner,
+    updates: watch::Receiver<Arc<Application>>,
+    gone: CancellationToken,
+    view: Arc<AppView>,
+    application: Arc<Application>,
+    /// resourceVersion of the Application as we know it.
+    version: String,
+    source: Option<Sourced>,
+    maps: Option<watch::Receiver<Maps>>,
+    maps_seen: Vec<Option<(u64, Option<String>)>>,
+    /// When a change of several ConfigMaps counts, if nothing more changes until then.
+    quiet_at: Option<Instant>,
+    ledger: Ledger,
+    attempt: Option<Attempt>,
+    /// What was asked for of the operation that runs or waits.
+    request: Option<api::Operation>,
+    /// An operation that waits: for its next attempt, or until it can begin.
+    waiting: Option<Waiting>,
+    last: Option<api::OperationState>,
+    history: Vec<api::HistoryEntry>,
+    answers: FuturesUnordered<BoxFuture<'static, Option<Answer>>>,
+    arrived: Vec<Answer>,
+    writer: StatusWriter,
+    /// Whether a conflict has told that our copy of the Application is old.
+    stale: bool,
+    wake: Option<Instant>,
+}
+
+/// What the source says.
+struct Sourced {
+    of: Source,
+    destination: String,
+    wants: Result<Arc<Desired>, String>,
+    revision: String,
+}
+
+/// An operation that does not run at the moment.
+struct Waiting {
+    operation: Operation,
+    until: Instant,
+    /// Whether it goes on where a status says, instead of beginning.
+    resumed: Option<Resumed>,
+    /// Whether it is a further attempt.
+    is_retry: bool,
+}
+
+/// What a status says of an attempt that goes on.
+struct Resumed {
+    failing: Option<String>,
+    terminating: bool,
+}
+
+/// After a restart every wait gets at least this long to be judged anew (V2).
+const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+/// The pause before something that the cluster did not answer is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long several ConfigMaps must be quiet before a change counts.
+const QUIET: Duration = Duration::from_secs(2);
+
+impl Actor {
+    /// The task of an Application that was seen for the first time.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        owner: Owner,
+        updates: watch::Receiver<Arc<Application>>,
+        gone: CancellationToken,
+    ) -> Self {
+        let view = shared.view.register(&owner);
+        let application = updates.borrow().clone();
+        Self {
+            shared,
+            owner,
+            view,
+            gone,
+            version: application.metadata.resource_version.clone().unwrap_or_default(),
+            application,
+            updates,
+            source: None,
+            maps: None,
+            maps_seen: Vec::new(),
+            quiet_at: None,
+            ledger: Ledger::default(),
+            attempt: None,
+            request: None,
+            waiting: None,
+            last: None,
+            history: Vec::new(),
+            answers: FuturesUnordered::new(),
+            arrived: Vec::new(),
+            writer: StatusWriter::default(),
+            stale: false,
+            wake: None,
+        }
+    }
+
+    /// Runs until the Application is gone or the operator stops.
+    pub(super) async fn run(mut self) {
+        self.recover();
+        loop {
+            self.round().await;
+            self.write_status_if_due();
+            if self.gone.is_cancelled() || self.shared.stop.is_cancelled() {
+                break;
+            }
+            self.wait().await;
+        }
+        if self.gone.is_cancelled() {
+            self.shared.view.forget(&self.owner);
+        }
+        // The write in flight is finished; what it did not say is found in the cluster by the next process.
+        if let Some(writing) = self.writer.writing.take() {
+            writing.await;
+        }
+    }
+
+    /// Takes everything from the status: at the start, and when somebody else has written it.
+    fn recover(&mut self) {
+        let status = self.application.status.as_ref();
+        let recovered = recover(status);
+        self.ledger = recovered.ledger;
+        self.attempt = None;
+        self.waiting = None;
+        self.request = None;
+        self.answers = FuturesUnordered::new();
+        self.arrived.clear();
+        self.history = status.map(|status| status.history.clone()).unwrap_or_default();
+        self.last = status.and_then(|status| status.operation_state.clone());
+        self.writer.written = status.map(value);
+        if let Some(running) = recovered.running {
+            tracing::info!(application = %self.owner, operation = %running.operation.id, "goes on with an operation");
+            self.request = self.last.as_ref().and_then(|last| last.operation.clone());
+            let now = now();
+            let pause = running.retry_at.map_or(Duration::ZERO, |at| {
+                at.duration_since(now).try_into().unwrap_or(Duration::ZERO)
+            });
+            self.waiting = Some(Waiting {
+                is_retry: running.retry_at.is_some(),
+                operation: running.operation,
+                until: Instant::now() + pause,
+                resumed: running
+                    .retry_at
+                    .is_none()
+                    .then_some(Resumed { failing: running.failing, terminating: running.terminating }),
+            });
+        }
+    }
+
+    /// Waits until something has happened: an answer, a change, a deadline.
+    async fn wait(&mut self) {
+        let due = [self.wake, self.writer.due_at(), self.waiting.as_ref().map(|w| w.until), self.quiet_at];
+        let due = due.into_iter().flatten().min();
+        let timer = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let maps = async {
+            match &mut self.maps {
+                Some(maps) => {
+                    if maps.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        };
+        // What comes meanwhile may be the very status that is being written: it is looked at when that has come back.
+        let is_writing = self.writer.writing.is_some();
+        let writing = async {
+            match &mut self.writer.writing {
+                Some(writing) => writing.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            done = writing => self.wrote(done),
+            Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.arrived.extend(answer),
+            changed = self.updates.changed(), if !is_writing => {
+                if changed.is_err() {
+                    self.gone.cancel();
+                }
+            }
+            () = self.view.bell.notified() => {}
+            () = maps => {}
+            () = timer => {}
+            () = self.gone.cancelled() => {}
+            () = self.shared.stop.cancelled() => {}
+        }
+        // Whatever else has arrived meanwhile is taken along.
+        while let Some(Some(answer)) = self.answers.next().now_or_never() {
+            self.arrived.extend(answer);
+        }
+    }
+
+    /// One round: see what the Application says now, decide what it needs, move the attempt on.
+    async fn round(&mut self) {
+        self.wake = None;
+        if std::mem::take(&mut self.stale) {
+            self.reread().await;
+        }
+        if self.writer.writing.is_none() && self.updates.has_changed().unwrap_or(false) {
+            let application = self.updates.borrow_and_update().clone();
+            self.update(application);
+        }
+        if !self.read_source().await || !self.mark().await {
+            return;
+        }
+        self.decide().await;
+        self.resume_or_retry().await;
+        self.advance();
+        if let Some(Attempt { course: Course::Ended(_), .. }) = &self.attempt {
+            self.finish().await;
+            // What comes next is decided at once.
+            self.wake = Some(Instant::now());
+        }
+    }
+
+    /// The Application has changed.
+    fn update(&mut self, application: Arc<Application>) {
+        if application.metadata.uid != self.application.metadata.uid {
+            // Deleted and created again under the same name: another Application.
+            self.application = application;
+            self.version = self.application.metadata.resource_version.clone().unwrap_or_default();
+            self.source = None;
+            self.recover();
+            return;
+        }
+        let number = |version: &str| version.parse::<u64>().unwrap_or(0);
+        let theirs = application.metadata.resource_version.clone().unwrap_or_default();
+        if number(&theirs) < number(&self.version) {
+            return;
+        }
+        let ours = application.status.as_ref().map(value) == self.writer.written;
+        if application.metadata.generation != self.application.metadata.generation {
+            self.writer.dirty = true;
+        }
+        self.version = theirs;
+        self.application = application;
+        if !ours {
+            tracing::warn!(application = %self.owner, "somebody else has written the status; it is read anew");
+            self.recover();
+        }
+    }
+
+    /// Reads the source if it may have changed. False: it cannot be read now, and will be tried again.
+    async fn read_source(&mut self) -> bool {
+        let application = self.application.clone();
+        if application.metadata.deletion_timestamp.is_some() && self.source.is_some() {
+            return true;
+        }
+        let maps_changed = match self.maps_changed() {
+            Ok(changed) => changed,
+            Err(message) => {
+                tracing::warn!(application = %self.owner, message, "cannot watch the ConfigMaps of the source");
+                self.wake = Some(Instant::now() + AGAIN);
+                return false;
+            }
+        };
+        let same = self.source.as_ref().is_some_and(|source| {
+            source.of == application.spec.source && source.destination == application.destination_namespace()
+        });
+        if same && !maps_changed {
+            return true;
+        }
+        let performer = self.performer();
+        let read = async {
+            let loaded = source::load(&application, &performer.calls).await?;
+            let kinds = self.shared.discovery.kinds().await?;
+            Ok((loaded, kinds))
+        };
+        let (loaded, kinds) = match read.await {
+            Ok(read) => read,
+            Err(fault) => return self.source_is_unreachable(fault),
+        };
+        let allow_missing_kinds = application
+            .sync_options()
+            .iter()
+            .any(|option| parse_option(option) == Ok(("SkipDryRunOnMissingResource", "true")));
+        let context = Context {
+            owner: &self.owner,
+            destination: application.destination_namespace(),
+            kinds: &kinds,
+            allow_missing_kinds,
+        };
+        let wants = loaded.documents.and_then(|documents| {
+            desired(documents, context).map(Arc::new).map_err(|problems| {
+                problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            })
+        });
+        let revision = wants.as_ref().map_or(loaded.digest, |desired| desired.revision.clone());
+        self.source = Some(Sourced {
+            of: application.spec.source.clone(),
+            destination: application.destination_namespace().to_owned(),
+            wants,
+            revision,
+        });
+        self.writer.dirty = true;
+        true
+    }
+
+    fn source_is_unreachable(&mut self, fault: crate::engine::action::Fault) -> bool {
+        tracing::warn!(application = %self.owner, message = %fault.message, "the source cannot be read now");
+        self.wake = Some(Instant::now() + AGAIN);
+        // What is known goes on meanwhile; a first reading is waited for.
+        self.source.is_some()
+    }
+
+    /// Whether the ConfigMaps of the source have changed in a way that counts.
+    fn maps_changed(&mut self) -> Result<bool, String> {
+        let Source::ConfigMaps(wanted) = &self.application.spec.source else {
+            self.maps = None;
+            return Ok(false);
+        };
+        if self.maps.is_none() {
+            let maps = self.shared.sources.follow(self.owner.namespace()).map_err(|error| error.to_string())?;
+            self.maps = Some(maps);
+        }
+        let Some(maps) = &mut self.maps else { return Ok(false) };
+        let seen: Vec<_> = {
+            let maps = maps.borrow_and_update();
+            wanted.iter().map(|map| maps.get(&map.name).cloned()).collect()
+        };
+        let changed = seen != self.maps_seen;
+        self.maps_seen = seen;
+        let revisions: Vec<_> = self.maps_seen.iter().map(|seen| seen.as_ref().and_then(|(_, r)| r.as_deref())).collect();
+        let alone = revisions.len() <= 1;
+        let agreed = revisions.iter().all(|revision| revision.is_some() && *revision == revisions[0]);
+        let disagreed = !agreed && revisions.iter().any(Option::is_some);
+        if changed && self.source.is_some() && !alone && !agreed {
+            self.quiet_at = (!disagreed).then(|| Instant::now() + QUIET);
+            return Ok(false);
+        }
+        if self.quiet_at.is_some_and(|at| at <= Instant::now()) {
+            self.quiet_at = None;
+            return Ok(true);
+        }
+        Ok(changed)
+    }
+
+    /// Puts the finalizer and the ApplySet marks onto the Application. False: tried again later.
+    async fn mark(&mut self) -> bool {
+        let Some(change) = application::missing_marks(&self.application, &self.owner, &self.ledger) else { return true };
+        if self.writer.writing.is_some() {
+            // The status write that is under way moves the resourceVersion: after it.
+            return true;
+        }
+        self.change(change).await
+    }
+
+    async fn change(&mut self, change: application::Change) -> bool {
+        let calls = self.shared.connections.calls();
+        match application::change(&calls, &self.owner, &self.version, &change).await {
+            Ok(application) => {
+                self.update(Arc::new(application));
+                true
+            }
+            Err(fault) if fault.kind == FaultKind::NotFound => true,
+            Err(fault) => {
+                if fault.kind == FaultKind::Conflict {
+                    self.reread().await;
+                } else {
+                    tracing::warn!(application = %self.owner, message = %fault.message, "the Application cannot be changed");
+                }
+                self.wake = Some(Instant::now() + Duration::from_millis(100));
+                false
+            }
+        }
+    }
+
+    /// Reads the Application from the quorum, when a conflict says that ours is old.
+    async fn reread(&mut self) {
+        match application::get(&self.shared.connections.calls(), &self.owner).await {
+            Ok(application) => self.update(Arc::new(application)),
+            Err(fault) if fault.kind == FaultKind::NotFound => self.gone.cancel(),
+            Err(fault) => {
+                tracing::warn!(application = %self.owner, message = %fault.message, "the Application cannot be read");
+            }
+        }
+    }
+
+    /// Decides what the Application needs next, and begins it.
+    async fn decide(&mut self) {
+        let Some(source) = &self.source else { return };
+        let application = self.application.clone();
+        let would_prune = match (&source.wants, lifecycle::options(&application, None)) {
+            (Ok(desired), Ok(options)) if options.prune && self.attempt.is_none() => self.view.peek(|members| {
+                report::would_prune(desired, members, &self.owner, application.destination_namespace(), &options)
+            }),
+            _ => false,
+        };
+        let running = self.attempt.as_ref().map(|attempt| &attempt.operation);
+        let running = running.or_else(|| self.waiting.as_ref().map(|waiting| &waiting.operation));
+        let next = lifecycle::next(Situation {
+            now: now(),
+            application: &application,
+            revision: &source.revision,
+            running,
+            ended: self.last.as_ref().filter(|last| last.phase.is_ended()),
+            would_prune,
+        });
+        match next {
+            Next::Rest => {}
+            Next::Start(operation, request) => {
+                tracing::info!(application = %self.owner, operation = %operation.id, revision = %operation.revision, "starts an operation");
+                self.request = request;
+                self.waiting =
+                    Some(Waiting { operation, until: Instant::now(), resumed: None, is_retry: false });
+            }
+            Next::Stop(stop) => self.stop_operation(stop).await,
+            Next::ClearRequest => {
+                let recorded = self.writer.written.as_ref().and_then(|status| {
+                    status.pointer("/operationState/requestGeneration").and_then(serde_json::Value::as_i64)
+                });
+                let nothing_to_record = running.is_none() && application.operation.as_ref().is_some_and(|o| o.terminate.is_some());
+                if nothing_to_record || recorded >= application.metadata.generation {
+                    if self.writer.writing.is_none() {
+                        self.change(application::clear_request()).await;
+                    }
+                } else if self.writer.writing.is_none() {
+                    self.writer.hurry();
+                }
+            }
+        }
+    }
+
+    /// Moves the attempt on by what has arrived and changed.
+    fn advance(&mut self) {
+        let Some(attempt) = self.attempt.take() else {
+            self.settle_leftovers();
+            return;
+        };
+        let answers = std::mem::take(&mut self.arrived);
+        let kinds = self.shared.discovery.known();
+        let view = self.shared.view.clone();
+        let name_of = |id: &str| view.name_of(id);
+        let state = State { ledger: std::mem::take(&mut self.ledger), attempt };
+        let now = now();
+        let (step, seen_something) = self.view.look(|members, changed| {
+            let seen_something = !changed.is_empty() || !answers.is_empty();
+            let observation = Observation { now, members, changed, answers, kinds: &kinds, name_of: &name_of };
+            (step(state, &observation), seen_something)
+        });
+        self.ledger = step.state.ledger;
+        self.attempt = Some(step.state.attempt);
+        self.writer.dirty |= seen_something || !step.actions.is_empty();
+        if let Some(wake) = step.wake {
+            let pause = Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO);
+            let at = Instant::now() + pause;
+            self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+        }
+        let performer = self.performer();
+        for action in step.actions {
+            if let Action::Record { version } = action {
+                self.writer.want(version);
+                continue;
+            }
+            let performer = performer.clone();
+            self.answers.push(async move { performer.perform(action).await }.boxed());
+        }
+    }
+
+    /// Without an attempt: what changed in the cluster shows in the status only.
+    fn settle_leftovers(&mut self) {
+        self.arrived.clear();
+        let changed = self.view.look(|_, changed| !changed.is_empty());
+        self.writer.dirty |= changed;
+    }
+
+    fn performer(&self) -> Performer {
+        let account = self.application.service_account();
+        Performer {
+            calls: self.shared.connections.calls().acting_as(self.owner.namespace(), account),
+            account: (self.owner.namespace().to_owned(), account.to_owned()),
+            discovery: self.shared.discovery.clone(),
+            watches: self.shared.watches.clone(),
+            view: self.shared.view.clone(),
+            app: self.view.clone(),
+            in_flight: self.shared.in_flight.clone(),
+        }
+    }
+
+    /// Begins to write the status if something of it has changed and nothing is being written.
+    fn write_status_if_due(&mut self) {
+        if !self.writer.is_due(Instant::now()) {
+            return;
+        }
+        let status = self.status();
+        let written = value(&status);
+        let ledger = self.ledger.version();
+        if self.writer.written.as_ref() == Some(&written) {
+            self.writer.dirty = false;
+            self.writer.urgent = false;
+            if self.writer.wanted.take().is_some() {
+                self.arrived.push(Answer::Recorded(ledger));
+                self.wake = Some(Instant::now());
+            }
+            return;
+        }
+        let calls = self.shared.connections.calls();
+        let (owner, version) = (self.owner.clone(), self.version.clone());
+        let uid = self.application.metadata.uid.clone().unwrap_or_default();
+        let write = async move {
+            let result = application::write_status(&calls, &owner, &version, &uid, &status)
+                .await
+                .map(|(version, kept)| (version, kept.as_ref().map_or(written, value)));
+            Done { result, ledger }
+        };
+        self.writer.began(write.boxed());
+    }
+
+    /// A status write has come back.
+    fn wrote(&mut self, done: Done) {
+        let now = Instant::now();
+        match done.result {
+            Ok((version, kept)) => {
+                self.version = version;
+                self.writer.written = Some(kept);
+                self.writer.ended(true, now);
+                if self.writer.wanted.is_some_and(|wanted| wanted <= done.ledger) {
+                    self.writer.wanted = None;
+                }
+                self.arrived.push(Answer::Recorded(done.ledger));
+            }
+            Err(fault) => {
+                self.writer.ended(false, now);
+                // Decided on something older than the server has: read, then decide again.
+                self.stale = matches!(fault.kind, FaultKind::Conflict | FaultKind::NotFound);
+                if !self.stale {
+                    tracing::warn!(application = %self.owner, message = %fault.message, "the status cannot be written");
+                }
+            }
+        }
+    }
+
+    fn status(&self) -> api::ApplicationStatus {
+        let source = self.source.as_ref();
+        let wants = match source.map(|source| &source.wants) {
+            Some(Ok(desired)) => Ok(&**desired),
+            Some(Err(problem)) => Err(problem.as_str()),
+            None => Err("the source has not been read yet"),
+        };
+        let conditions = self.application.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        self.view.peek(|members| {
+            report::status(Standing {
+                now: now(),
+                generation: self.application.metadata.generation.unwrap_or(0),
+                deleting: self.application.metadata.deletion_timestamp.is_some(),
+                owner: &self.owner,
+                desired: wants,
+                revision: source.map(|source| source.revision.as_str()),
+                members,
+                ledger: &self.ledger,
+                attempt: self.attempt.as_ref(),
+                request: self.request.as_ref(),
+                last: self.last.as_ref(),
+                history: &self.history,
+                conditions,
+            })
+        })
+    }
+}
+
+fn now() -> Timestamp {
+    // Status times are written with milliseconds, and read back the same.
+    Timestamp::now().round(Unit::Millisecond).unwrap_or_else(|_| Timestamp::now())
+}

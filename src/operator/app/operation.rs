@@ -1,0 +1,298 @@
+//! The operations of one Application: how an attempt begins, is asked to end, ends, and what becomes of it then.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{AGAIN, Actor, GRACE, Resumed, Waiting, now};
+use crate::api::{self, OperationPhase, annotations as keys};
+use crate::cluster::application;
+use crate::cluster::events::{self, Type};
+use crate::engine::action::FaultKind;
+use crate::engine::attempt::{Attempt, Course, Ending, Operation, Stop, Timeouts};
+use crate::engine::desired::Manifest;
+use crate::engine::ledger::Ledger;
+use crate::engine::lifecycle;
+use crate::engine::plan::Plan;
+use crate::engine::report;
+use crate::engine::settings::{Phase, RunPolicy};
+
+/// A missing right or an unreadable source holds a deletion for at most this long.
+const DELETION_PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+
+impl Actor {
+    /// Begins the operation that waits, if its time has come: a new one, a further attempt, or one that goes on after a restart.
+    pub(super) async fn resume_or_retry(&mut self) {
+        let Some(mut waiting) = self.waiting.take_if(|waiting| waiting.until <= Instant::now()) else { return };
+        if waiting.is_retry {
+            waiting.operation.attempt += 1;
+            waiting.operation.attempt_started_at = now();
+        }
+        let request = self.request.as_ref().and_then(|request| request.sync.clone());
+        let application = self.application.clone();
+        match lifecycle::options(&application, request.as_ref()) {
+            Ok(options) => waiting.operation.options = options,
+            Err(problem) => return self.fail_unplanned(&waiting.operation, problem).await,
+        }
+        let Some(source) = &self.source else {
+            self.waiting = Some(waiting);
+            return;
+        };
+        let desired = match &source.wants {
+            Ok(desired) => Some(desired.clone()),
+            Err(_) if waiting.operation.deletion => None,
+            Err(problem) => {
+                let problem = problem.clone();
+                return self.fail_unplanned(&waiting.operation, problem).await;
+            }
+        };
+        let mut kinds: BTreeSet<_> = self.ledger.kinds().clone();
+        kinds.extend(desired.iter().flat_map(|desired| &desired.manifests).map(|manifest| manifest.key.kind.clone()));
+        if let Err(fault) = self.shared.watches.ensure(&kinds).await {
+            let started = waiting.operation.started_at;
+            let late = application
+                .timeouts()
+                .sync
+                .is_some_and(|timeout| started.checked_add(timeout).is_ok_and(|end| end <= now()));
+            if late || fault.kind == FaultKind::Forbidden {
+                return self.fail_unplanned(&waiting.operation, fault.message).await;
+            }
+            tracing::warn!(application = %self.owner, message = %fault.message, "an operation cannot begin yet");
+            waiting.until = Instant::now() + AGAIN;
+            self.waiting = Some(waiting);
+            return;
+        }
+        if let Some(desired) = &desired
+            && desired.manifests.is_empty()
+            && !waiting.operation.deletion
+            && !application.automated().allow_empty
+            && self.view.peek(|members| members.values().any(|live| live.is_member(&self.owner)))
+        {
+            let problem = "the source holds no manifest, so that everything would be pruned; set syncPolicy.automated.allowEmpty if that is meant";
+            return self.fail_unplanned(&waiting.operation, problem.to_owned()).await;
+        }
+        self.begin(waiting, desired).await;
+    }
+
+    async fn begin(&mut self, waiting: Waiting, desired: Option<Arc<crate::engine::desired::Desired>>) {
+        let Waiting { operation, resumed, .. } = waiting;
+        let destination = self.application.destination_namespace();
+        let options = operation.options.clone();
+        let plan = self.view.peek(|members| match &desired {
+            Some(desired) if !operation.deletion => {
+                let ran = |manifest: &Manifest, phase: Phase| ran_before(&self.ledger, manifest, phase);
+                Plan::sync(desired, members, &self.owner, destination, &options, &ran)
+            }
+            desired => Plan::deletion(desired.as_deref(), members, &self.owner, &options),
+        });
+        let timeouts = self.application.timeouts();
+        let now = now();
+        if resumed.is_none() {
+            self.ledger.start_attempt();
+            let note = format!("operation {} of revision {}, attempt {}", operation.id, operation.revision, operation.attempt);
+            self.tell(Type::Normal, "OperationStarted", "Sync", &note);
+        }
+        let Resumed { failing, terminating } = resumed.unwrap_or(Resumed { failing: None, terminating: false });
+        self.attempt = Some(Attempt {
+            owner: self.owner.clone(),
+            operation,
+            plan: Arc::new(plan),
+            timeouts: Timeouts { sync: timeouts.sync, stage: timeouts.stage, hook: timeouts.hook },
+            grace_until: now.checked_add(GRACE).unwrap_or(now),
+            course: Course::Begin,
+            rows: Vec::new(),
+            failure: failing,
+            stop: terminating.then_some(Stop::Terminate),
+            recording: None,
+        });
+        self.writer.dirty = true;
+    }
+
+    /// Asks the operation that runs, or waits, to end.
+    pub(super) async fn stop_operation(&mut self, stop: Stop) {
+        let generation = self.application.metadata.generation;
+        if let Some(attempt) = &mut self.attempt {
+            if stop == Stop::Terminate && self.application.operation.is_some() {
+                attempt.operation.request_generation = generation;
+            }
+            if attempt.stop.is_none() || stop == Stop::Deleted {
+                tracing::info!(application = %self.owner, operation = %attempt.operation.id, ?stop, "ends an operation early");
+                attempt.stop = Some(stop);
+                self.writer.dirty = true;
+            }
+            return;
+        }
+        let Some(mut waiting) = self.waiting.take() else { return };
+        if waiting.resumed.is_some() && stop != Stop::Deleted {
+            // It has to be picked up before it can end: its hooks may still run.
+            waiting.until = Instant::now();
+            self.waiting = Some(waiting);
+            return;
+        }
+        if stop == Stop::Terminate {
+            waiting.operation.request_generation = generation;
+        }
+        let message = match stop {
+            Stop::Terminate => "the operation was terminated on request".to_owned(),
+            Stop::Superseded(revision) => format!("superseded by revision {revision}"),
+            Stop::Deleted => "ended, because the Application is being deleted".to_owned(),
+        };
+        self.fail_unplanned(&waiting.operation, message).await;
+    }
+
+    /// Ends an operation that never had a plan.
+    async fn fail_unplanned(&mut self, operation: &Operation, message: String) {
+        if operation.deletion {
+            return self.deletion_failed(operation.clone(), message).await;
+        }
+        let state = report::unplanned_state(operation, self.request.as_ref(), message, now());
+        self.close(state).await;
+    }
+
+    /// The attempt has ended: what becomes of the operation.
+    pub(super) async fn finish(&mut self) {
+        let Some(attempt) = self.attempt.take() else { return };
+        let Course::Ended(ending) = attempt.course.clone() else {
+            self.attempt = Some(attempt);
+            return;
+        };
+        let now = now();
+        let request = self.request.clone();
+        let state = |phase, message| report::ended_state(&attempt, request.as_ref(), phase, message, now);
+        match ending {
+            Ending::Succeeded if attempt.operation.deletion => {
+                tracing::info!(application = %self.owner, "its objects are gone");
+                self.release().await;
+            }
+            Ending::Succeeded => {
+                let message = format!("{} objects applied and healthy, {} hooks ended well", applied(&attempt), hooks(&attempt));
+                self.narrow_kinds();
+                self.close(state(OperationPhase::Succeeded, message)).await;
+            }
+            Ending::Failed(cause) if attempt.operation.deletion => {
+                self.deletion_failed(attempt.operation.clone(), cause).await;
+            }
+            Ending::Failed(cause) => match lifecycle::retry_at(&self.application, &attempt.operation, now) {
+                Some(at) => {
+                    let pause = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
+                    let mut waits = state(OperationPhase::Running, format!("attempt {} failed: {cause}", attempt.operation.attempt));
+                    waits.retry_at = Some(at);
+                    self.last = Some(waits);
+                    self.waiting = Some(Waiting {
+                        operation: attempt.operation.clone(),
+                        until: Instant::now() + pause,
+                        resumed: None,
+                        is_retry: true,
+                    });
+                    self.writer.hurry();
+                }
+                None => self.close(state(OperationPhase::Failed, cause)).await,
+            },
+            Ending::Stopped(_, message) => {
+                let full = match &attempt.failure {
+                    Some(failure) => format!("{message}; before that: {failure}"),
+                    None => message,
+                };
+                self.close(state(OperationPhase::Failed, full)).await;
+            }
+        }
+    }
+
+    /// An operation is over: the status says so at once, an Event too.
+    async fn close(&mut self, state: api::OperationState) {
+        let message = state.message.clone().unwrap_or_default();
+        let (event, reason) = match state.phase {
+            OperationPhase::Succeeded => (Type::Normal, "OperationSucceeded"),
+            OperationPhase::Failed | OperationPhase::Error | OperationPhase::Running | OperationPhase::Terminating => {
+                (Type::Warning, "OperationFailed")
+            }
+        };
+        tracing::info!(application = %self.owner, operation = %state.id, phase = %state.phase, message, "an operation has ended");
+        self.history.insert(0, report::history_entry(&state, now()));
+        self.history.truncate(self.application.revision_history_limit());
+        self.last = Some(state);
+        self.request = None;
+        self.writer.hurry();
+        self.tell(event, reason, "Sync", &message);
+    }
+
+    /// Keeps in the inventory the kinds that still have members or manifests.
+    fn narrow_kinds(&mut self) {
+        let mut in_use: BTreeSet<_> = self.view.peek(|members| members.keys().map(|key| key.kind.clone()).collect());
+        if let Some(Ok(desired)) = self.source.as_ref().map(|source| &source.wants) {
+            in_use.extend(desired.manifests.iter().map(|manifest| manifest.key.kind.clone()));
+        }
+        self.ledger.keep_kinds(&in_use);
+    }
+
+    /// A deletion did not come to its end: tried again, until patience or a person ends it.
+    async fn deletion_failed(&mut self, operation: Operation, cause: String) {
+        let metadata = &self.application.metadata;
+        let asked = metadata.annotations.as_ref().and_then(|a| a.get(keys::RELEASE)).is_some_and(|value| value == "now");
+        let since = metadata.deletion_timestamp.as_ref().map_or_else(now, |time| time.0);
+        if asked || now().duration_since(since) > DELETION_PATIENCE {
+            let left: Vec<_> = self.view.peek(|members| members.keys().map(ToString::to_string).collect());
+            let note = format!("the Application goes, these objects stay: {}; the cause: {cause}", left.join(", "));
+            self.tell(Type::Warning, "ObjectsLeftBehind", "Delete", &note);
+            self.release().await;
+            return;
+        }
+        let pause = Duration::from_secs(u64::try_from(operation.attempt).unwrap_or(1).saturating_mul(5).min(60));
+        let mut state = report::unplanned_state(
+            &operation,
+            None,
+            format!("the deletion failed and is tried again: {cause}; to let the Application go without it: kubectl annotate swapp {} --namespace {} {}=now", self.owner.name(), self.owner.namespace(), keys::RELEASE),
+            now(),
+        );
+        state.phase = OperationPhase::Running;
+        self.last = Some(state);
+        self.waiting = Some(Waiting { operation, until: Instant::now() + pause, resumed: None, is_retry: true });
+        self.writer.hurry();
+    }
+
+    /// Takes our finalizer off.
+    async fn release(&mut self) {
+        if self.writer.writing.is_some() {
+            // The write moves the resourceVersion; the attempt is over and comes back here.
+            if let Some(writing) = self.writer.writing.take() {
+                let done = writing.await;
+                self.wrote(done);
+            }
+        }
+        let change = application::release(&self.application);
+        if !self.change(change).await {
+            self.waiting = None;
+            self.last = None;
+        }
+    }
+
+    /// Tells people by an Event; nothing waits for it.
+    fn tell(&self, event: Type, reason: &'static str, action: &'static str, note: &str) {
+        let calls = self.shared.connections.calls();
+        let (application, note, now) = (self.application.clone(), note.to_owned(), now());
+        tokio::spawn(async move { events::tell(&calls, &application, event, reason, action, &note, now).await });
+    }
+}
+
+/// Why the run policy of a hook leaves it out of a plan.
+fn ran_before(ledger: &Ledger, manifest: &Manifest, phase: Phase) -> Option<String> {
+    let record = ledger.hooks().get(&(manifest.key.clone(), phase))?;
+    let succeeded = record.outcome().is_some_and(|outcome| outcome.succeeded);
+    match manifest.settings.run {
+        RunPolicy::Once if succeeded => Some("ran once already (swell.dev/run: Once)".to_owned()),
+        RunPolicy::OnChange if succeeded && record.digest == manifest.content => {
+            Some("has not changed since it ran (swell.dev/run: OnChange)".to_owned())
+        }
+        RunPolicy::Always | RunPolicy::Once | RunPolicy::OnChange => None,
+    }
+}
+
+fn applied(attempt: &Attempt) -> usize {
+    attempt.rows.iter().filter(|row| row.what == crate::engine::attempt::What::Applied).count()
+}
+
+fn hooks(attempt: &Attempt) -> usize {
+    attempt.rows.iter().filter(|row| row.what == crate::engine::attempt::What::Hook).count()
+}
