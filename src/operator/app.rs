@@ -2,6 +2,7 @@
 
 mod operation;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +21,12 @@ use crate::cluster::application;
 use crate::cluster::perform::Performer;
 use crate::cluster::source;
 use crate::cluster::view::AppView;
-use crate::engine::action::{Action, Answer, FaultKind};
+use crate::engine::action::{Action, Answer, Fault, FaultKind};
 use crate::engine::attempt::{Attempt, Course, Operation};
 use crate::engine::desired::{Context, Desired, desired};
 use crate::engine::ledger::Ledger;
 use crate::engine::lifecycle::{self, Next, Situation};
-use crate::engine::object::Owner;
+use crate::engine::object::{GroupKind, Owner};
 use crate::engine::recover::recover;
 use crate::engine::report::{self, Standing};
 use crate::engine::settings::parse_option;
@@ -39,9 +40,15 @@ pub(super) struct Actor {
     gone: CancellationToken,
     view: Arc<AppView>,
     application: Arc<Application>,
+    /// The Application as the watch told it last.
+    received: Arc<Application>,
     /// resourceVersion of the Application as we know it.
     version: String,
     source: Option<Sourced>,
+    /// Kinds whose watches have been listed.
+    watched: BTreeSet<GroupKind>,
+    /// Why some of the kinds cannot be seen.
+    blind: Option<Fault>,
     maps: Option<watch::Receiver<Maps>>,
     maps_seen: Vec<Option<(u64, Option<String>)>>,
     /// When a change of several ConfigMaps counts, if nothing more changes until then.
@@ -109,9 +116,12 @@ impl Actor {
             view,
             gone,
             version: application.metadata.resource_version.clone().unwrap_or_default(),
+            received: application.clone(),
             application,
             updates,
             source: None,
+            watched: BTreeSet::new(),
+            blind: None,
             maps: None,
             maps_seen: Vec::new(),
             quiet_at: None,
@@ -236,13 +246,17 @@ impl Actor {
         if std::mem::take(&mut self.stale) {
             self.reread().await;
         }
-        if self.writer.writing.is_none() && self.updates.has_changed().unwrap_or(false) {
+        if self.writer.writing.is_none() {
             let application = self.updates.borrow_and_update().clone();
-            self.update(application);
+            if !Arc::ptr_eq(&application, &self.received) {
+                self.received = application.clone();
+                self.update(application);
+            }
         }
         if !self.read_source().await || !self.mark().await {
             return;
         }
+        self.watch_kinds().await;
         self.decide().await;
         self.resume_or_retry().await;
         self.advance();
@@ -336,7 +350,30 @@ impl Actor {
         true
     }
 
-    fn source_is_unreachable(&mut self, fault: crate::engine::action::Fault) -> bool {
+    /// Watches every kind that the Application has or wants; a verdict about objects that nobody looks at would be none.
+    async fn watch_kinds(&mut self) {
+        let mut kinds = self.ledger.kinds().clone();
+        if let Some(Sourced { wants: Ok(desired), .. }) = &self.source {
+            kinds.extend(desired.manifests.iter().map(|manifest| manifest.key.kind.clone()));
+        }
+        if self.blind.is_none() && kinds.is_subset(&self.watched) {
+            return;
+        }
+        match self.shared.watches.ensure(&kinds).await {
+            Ok(()) => {
+                self.watched = kinds;
+                self.blind = None;
+            }
+            Err(fault) => {
+                tracing::warn!(application = %self.owner, message = %fault.message, "some objects cannot be seen");
+                self.blind = Some(fault);
+                self.wake = Some(Instant::now() + AGAIN);
+            }
+        }
+        self.writer.dirty = true;
+    }
+
+    fn source_is_unreachable(&mut self, fault: Fault) -> bool {
         tracing::warn!(application = %self.owner, message = %fault.message, "the source cannot be read now");
         self.wake = Some(Instant::now() + AGAIN);
         // What is known goes on meanwhile; a first reading is waited for.
@@ -519,7 +556,9 @@ impl Actor {
 
     /// Begins to write the status if something of it has changed and nothing is being written.
     fn write_status_if_due(&mut self) {
-        if !self.writer.is_due(Instant::now()) {
+        // Before the objects are seen, nothing true can be said of them.
+        let sees_nothing = self.source.is_none() || (self.blind.is_some() && !self.writer.urgent);
+        if sees_nothing || !self.writer.is_due(Instant::now()) {
             return;
         }
         let status = self.status();

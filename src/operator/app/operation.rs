@@ -48,9 +48,7 @@ impl Actor {
                 return self.fail_unplanned(&waiting.operation, problem).await;
             }
         };
-        let mut kinds: BTreeSet<_> = self.ledger.kinds().clone();
-        kinds.extend(desired.iter().flat_map(|desired| &desired.manifests).map(|manifest| manifest.key.kind.clone()));
-        if let Err(fault) = self.shared.watches.ensure(&kinds).await {
+        if let Some(fault) = self.blind.clone() {
             let started = waiting.operation.started_at;
             let late = application
                 .timeouts()
@@ -59,7 +57,6 @@ impl Actor {
             if late || fault.kind == FaultKind::Forbidden {
                 return self.fail_unplanned(&waiting.operation, fault.message).await;
             }
-            tracing::warn!(application = %self.owner, message = %fault.message, "an operation cannot begin yet");
             waiting.until = Instant::now() + AGAIN;
             self.waiting = Some(waiting);
             return;
