@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value};
 
-/// The fields of the Apply entry of `manager` in an object's `managedFields`, if there is one.
-pub fn applied_fields<'a>(object: &'a Value, manager: &str) -> Option<&'a Value> {
+/// The fields of the Apply entry of `manager` in an object's `managedFields`, if there is one, and its time.
+pub fn applied<'a>(object: &'a Value, manager: &str) -> Option<(&'a Value, Option<&'a str>)> {
     entries(object).find_map(|entry| {
         let ours = entry.get("manager")?.as_str()? == manager
             && entry.get("operation")?.as_str()? == "Apply"
             && entry.get("subresource").is_none();
-        ours.then(|| entry.get("fieldsV1"))?
+        ours.then(|| Some((entry.get("fieldsV1")?, entry.get("time").and_then(Value::as_str))))?
     })
 }
 
@@ -164,10 +164,10 @@ mod tests {
         let object = json!({"metadata": {"managedFields": [
             {"manager": "swell-1", "operation": "Update", "fieldsV1": {"f:a": {}}},
             {"manager": "swell-1", "operation": "Apply", "subresource": "status", "fieldsV1": {"f:b": {}}},
-            {"manager": "swell-1", "operation": "Apply", "fieldsV1": {"f:c": {}}},
+            {"manager": "swell-1", "operation": "Apply", "time": "2026-11-24T08:00:00Z", "fieldsV1": {"f:c": {}}},
             {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:d": {}}}
         ]}});
-        assert_eq!(applied_fields(&object, "swell-1"), Some(&json!({"f:c": {}})));
+        assert_eq!(applied(&object, "swell-1"), Some((&json!({"f:c": {}}), Some("2026-11-24T08:00:00Z"))));
         assert_eq!(other_managers(&object, "swell-1"), ["kubectl"]);
     }
 }

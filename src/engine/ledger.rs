@@ -35,7 +35,7 @@ pub enum RecordStage {
     Created(Arc<str>),
     /// It has ended, and this is how.
     Ended(Arc<str>, HookOutcome),
-    /// It has ended, and its object is deleted as its policy says.
+    /// It has ended, and its object is deleted as its policy says, or has got its time to live.
     Cleared(Arc<str>, HookOutcome),
 }
 
@@ -83,6 +83,8 @@ pub struct Owed {
     pub in_flight: bool,
     /// How often it was tried.
     pub tries: u32,
+    /// Answers still to come to the clean-up of an earlier object of that name, which this one took the place of.
+    pub earlier: u32,
 }
 
 /// Hook records, kinds in use and clean-ups owed, with the version that is durable.
@@ -188,7 +190,8 @@ impl Ledger {
 
     /// Owes a clean-up, once the version `after` is durable.
     pub fn owe(&mut self, write: Write, clears: Option<HookId>, after: u64) {
-        let owed = Owed { clears, after, not_before: None, in_flight: false, tries: 0, write };
+        let earlier = self.owed.get(write.key()).map_or(0, |owed| owed.earlier + u32::from(owed.in_flight));
+        let owed = Owed { clears, after, not_before: None, in_flight: false, tries: 0, earlier, write };
         self.owed.insert(owed.write.key().clone(), owed);
     }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::fields;
 use super::health::{self, Completion, Facts, Verdict};
 use super::membership::{HookRun, Marks, hook_run, marks};
 use super::object::{Digest, ObjectKey, Owner, group_of};
-use super::settings::{ObjectOptions, live_options, live_wave};
+use super::settings::{ObjectOptions, is_deletion, live_options, live_wave};
 use crate::api::annotations as keys;
 
 /// One live object, as of one resourceVersion.
@@ -56,6 +57,8 @@ pub struct Live {
 pub struct Entry {
     /// Digest of the entry.
     pub digest: Digest,
+    /// When we last applied something that changed the object, in whole seconds of the API server's clock.
+    pub time: Option<Timestamp>,
     /// The entry's `fieldsV1`, to be walked beside the manifest where the digest says nothing (after a restart, after a change).
     pub fields: Arc<Value>,
 }
@@ -66,8 +69,11 @@ impl Live {
     pub fn reduce(object: &Value, key: &ObjectKey, owner: &Owner, facts: &Facts) -> Option<Self> {
         let metadata = object.get("metadata")?;
         let annotations = annotations(metadata);
-        let entry = fields::applied_fields(object, &owner.field_manager())
-            .map(|fields| Entry { digest: Digest::of(fields), fields: Arc::new(fields.clone()) });
+        let entry = fields::applied(object, &owner.field_manager()).map(|(fields, time)| Entry {
+            digest: Digest::of(fields),
+            time: time.and_then(|time| time.parse().ok()),
+            fields: Arc::new(fields.clone()),
+        });
         let has_entry = entry.is_some() || fields::has_entry(object, &owner.field_manager());
         let mut other_managers = fields::other_managers(object, &owner.field_manager());
         other_managers.truncate(5);
@@ -95,6 +101,11 @@ impl Live {
     /// Whether it is a member of the Application that it was reduced for.
     pub fn is_member(&self, owner: &Owner) -> bool {
         matches!(&self.marks, Marks::Member { id, .. } if *id == owner.membership_id())
+    }
+
+    /// Whether it is a hook of a phase around the deletion of its Application.
+    pub fn is_deletion_hook(&self) -> bool {
+        self.hook.as_ref().is_some_and(|run| is_deletion(run.phase))
     }
 
     /// Digest of the content that was applied, if it is a member.

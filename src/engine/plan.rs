@@ -162,7 +162,8 @@ impl Plan {
                 placed.push(Placed { phase, wave: manifest.settings.wave, task });
             }
         }
-        for (key, live) in members.iter().filter(|(_, live)| live.is_member(owner)) {
+        // Hooks around the deletion are not part of what is deleted: after a restart they may be the very ones that run. They go at its end.
+        for (key, live) in members.iter().filter(|(_, live)| live.is_member(owner) && !live.is_deletion_hook()) {
             match kept_at_deletion(key, live, options) {
                 Some(reason) => plan.skip(key, live.wave, true, reason),
                 None => placed.push(Placed {

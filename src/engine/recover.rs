@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::attempt::Operation;
+use super::attempt::{Finish, Operation, Row, What};
 use super::ledger::{HookId, HookOutcome, HookRecord, Ledger, RecordStage};
 use super::membership::HookRun;
 use super::object::{Digest, GroupKind, ObjectKey};
@@ -29,6 +29,8 @@ pub struct Running {
     pub request: Option<api::SyncOperation>,
     /// Whether its SyncFail phase had begun, and for what.
     pub failing: Option<String>,
+    /// Rows of what was over before its SyncFail phase began; empty if that has not begun.
+    pub rows: Vec<Row>,
     /// When its next attempt is due, if it waits for one.
     pub retry_at: Option<Timestamp>,
     /// Whether somebody has asked to terminate it.
@@ -56,10 +58,12 @@ fn running(state: &api::OperationState, hooks: &BTreeMap<HookId, HookRecord>) ->
     let of_sync_fail = |record: &HookRecord| {
         record.run.operation == state.id && record.run.attempt == state.attempt && record.run.phase == api::Phase::SyncFail
     };
-    let failing = hooks
-        .values()
-        .any(of_sync_fail)
-        .then(|| state.message.clone().unwrap_or_else(|| "the attempt failed before the restart".to_owned()));
+    let failing = hooks.values().any(of_sync_fail).then(|| match &state.message {
+        Some(message) => cause(message),
+        None => "the attempt failed before the restart".to_owned(),
+    });
+    let rows = state.sync_result.iter().filter(|_| failing.is_some()).flat_map(|result| &result.resources);
+    let rows = rows.filter_map(row).collect();
     let phase = state.stage.as_ref().map(|stage| stage.phase);
     Running {
         operation: Operation {
@@ -75,9 +79,45 @@ fn running(state: &api::OperationState, hooks: &BTreeMap<HookId, HookRecord>) ->
         },
         request: state.operation.as_ref().and_then(|operation| operation.sync.clone()),
         failing,
+        rows,
         retry_at: state.retry_at,
         terminating: state.phase == api::OperationPhase::Terminating,
     }
+}
+
+/// The cause alone: what the message of a running SyncFail phase says of that phase is said anew.
+fn cause(message: &str) -> String {
+    let end = ["; SyncFail ", "; then SyncFail "].iter().filter_map(|words| message.find(words)).min();
+    message[..end.unwrap_or(message.len())].to_owned()
+}
+
+/// The row of a task that was over before SyncFail began.
+fn row(row: &api::ResourceResult) -> Option<Row> {
+    let phase = row.sync_phase.filter(|phase| *phase != api::Phase::SyncFail)?;
+    let what = match (row.hook_type, row.status) {
+        (Some(_), _) => What::Hook,
+        (None, Some(api::ResultStatus::Pruned)) => What::Pruned,
+        (None, _) => What::Applied,
+    };
+    let finish = match row.status {
+        Some(api::ResultStatus::Synced | api::ResultStatus::Pruned) => Finish::Done,
+        Some(api::ResultStatus::SyncFailed) => {
+            Finish::Failed { cause: row.message.clone().unwrap_or_default(), log: row.log.clone() }
+        }
+        Some(api::ResultStatus::PruneSkipped | api::ResultStatus::Skipped) | None => Finish::Dropped,
+    };
+    Some(Row {
+        key: ObjectKey::new(&row.group, &row.kind, row.namespace.as_deref(), &row.name),
+        version: row.version.clone(),
+        phase,
+        wave: row.wave,
+        what,
+        note: row.message.clone().filter(|_| finish == Finish::Done),
+        finish,
+        uid: row.uid.as_deref().map(Into::into),
+        started: row.started_at,
+        finished: row.finished_at?,
+    })
 }
 
 fn record(record: &api::HookRecord) -> Option<(HookId, HookRecord)> {

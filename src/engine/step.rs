@@ -138,7 +138,10 @@ fn advance(course: Course, attempt: &mut Attempt, turn: &mut Turn<'_>, fresh: Op
         Course::Begin | Course::Rights | Course::Rehearsal { .. } => match stopped(attempt) {
             Some(ending) => (Course::Ended(ending), true),
             // Resumed in its SyncFail phase: it does not begin again.
-            None if attempt.failure.is_some() => (enter_sync_fail(0, turn), true),
+            None if attempt.failure.is_some() => {
+                hook::owe_again(turn);
+                (enter_sync_fail(0, turn), true)
+            }
             None => prepare::advance(course, attempt, turn, fresh),
         },
         Course::Stage(running) => advance_stage(running, attempt, turn, fresh),
@@ -222,6 +225,9 @@ pub(super) fn enter(index: usize, turn: &mut Turn<'_>) -> Course {
         return Course::Stage(stage::enter(false, index, turn));
     }
     hook::delete_passive(turn);
+    if turn.operation.deletion {
+        hook::delete_deletion_hooks(turn);
+    }
     Course::Tidying { succeeded: true, until: turn.now() + TIDYING }
 }
 

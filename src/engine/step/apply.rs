@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::stage::{back_off, blocked, is_late, waited};
 use super::{Turn, hook};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
-use crate::engine::attempt::{Finish, TaskRun, TaskState, Why, Written};
+use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, Written};
 use crate::engine::desired::Manifest;
 use crate::engine::health::{self, Gate, Health};
 use crate::engine::live::Live;
@@ -108,6 +108,9 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
             }
         }
         TaskState::Waiting => wait(manifest, stage, id, run, turn),
+        TaskState::Recording { version, then: Then::Create } if turn.ledger.is_durable(*version) => {
+            start(manifest, stage, id, run, turn);
+        }
         TaskState::Held
         | TaskState::Writing
         | TaskState::After(_)
@@ -184,12 +187,12 @@ fn verdict(manifest: &Manifest, run: &mut TaskRun, live: &Live, now: Timestamp) 
         if live.version < written.version {
             return wait("Progressing", "waits to see its own write", None);
         }
-        if written.moved && health::is_custom(&manifest.key.kind.group) && !is_fresh(live, written) {
-            let settle = manifest.settings.settle.unwrap_or(SETTLE);
-            let settled = written.at.checked_add(settle).unwrap_or(written.at);
-            if now < settled {
-                return wait("Progressing", "settling: no status newer than our write yet", Some(settled));
-            }
+    }
+    if health::is_custom(&manifest.key.kind.group) && !is_fresh(live, run.written.as_ref()) {
+        let settle = manifest.settings.settle.unwrap_or(SETTLE);
+        let settled = written_at(live, run).and_then(|at| at.checked_add(settle).ok());
+        if let Some(settled) = settled.filter(|settled| now < *settled) {
+            return wait("Progressing", "settling: no status newer than our write yet", Some(settled));
         }
     }
     let said = if verdict.message.is_empty() { &verdict.reason } else { &verdict.message };
@@ -215,11 +218,20 @@ fn verdict(manifest: &Manifest, run: &mut TaskRun, live: &Live, now: Timestamp) 
     }
 }
 
-/// Whether the status of a custom resource tells of our write.
-fn is_fresh(live: &Live, written: &Written) -> bool {
-    match live.observed_generation {
-        Some(observed) => observed >= live.generation,
-        None => live.status != written.status,
+/// Whether the status of a custom resource tells of our write; of one before a restart only `observedGeneration` can.
+fn is_fresh(live: &Live, written: Option<&Written>) -> bool {
+    match (live.observed_generation, written) {
+        (Some(observed), _) => observed >= live.generation,
+        (None, Some(written)) => !written.moved || live.status != written.status,
+        (None, None) => false,
+    }
+}
+
+/// When we wrote the object last. For a write before a restart our entry in `managedFields` tells it, cut to whole seconds.
+fn written_at(live: &Live, run: &TaskRun) -> Option<Timestamp> {
+    match &run.written {
+        Some(written) => Some(written.at),
+        None => live.entry.as_ref()?.time?.checked_add(SignedDuration::from_secs(1)).ok(),
     }
 }
 
@@ -286,11 +298,12 @@ fn looked(
     turn: &mut Turn<'_>,
 ) {
     let TaskState::Looking(why) = run.state else { return };
+    if let Some(refusal) = live.and_then(|live| belongs_to_another(live, turn)) {
+        fail(run, refusal);
+        return;
+    }
     match (why, live) {
-        (Why::Conflict, Some(live)) => match belongs_to_another(live, turn) {
-            Some(refusal) => fail(run, refusal),
-            None => apply(manifest, stage, id, run, true, Some(live.version), turn),
-        },
+        (Why::Conflict, Some(live)) => apply(manifest, stage, id, run, true, Some(live.version), turn),
         // It was there all the time: the label had gone, or the view was behind.
         (Why::Vanished, Some(live)) if live.deleting.is_none() => apply(manifest, stage, id, run, true, Some(live.version), turn),
         (Why::Vanished, None) if is_ended_job(manifest, run) => run.state = TaskState::Over(Finish::Done),
@@ -354,6 +367,12 @@ fn apply(
     version: Option<u64>,
     turn: &mut Turn<'_>,
 ) {
+    let durable_first = turn.ledger.note_first_write(turn.now());
+    if durable_first > 0 {
+        // Nothing was to be written when the stage began (I4): it is noted before the write all the same.
+        run.state = TaskState::Recording { version: durable_first, then: Then::Create };
+        return;
+    }
     let hook_run = hook_run(manifest, stage, turn);
     run.state = TaskState::Writing;
     turn.actions.push(Action::Write {

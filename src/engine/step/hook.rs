@@ -14,7 +14,7 @@ use crate::engine::ledger::{HookId, HookOutcome, HookRecord, Ledger, RecordStage
 use crate::engine::live::Live;
 use crate::engine::membership::{HookRun, marked};
 use crate::engine::object::ObjectKey;
-use crate::engine::plan::{Stage, effective_policies, recreates_passive};
+use crate::engine::plan::{Stage, Task, effective_policies, recreates_passive};
 use crate::engine::settings::{DeletePolicy, Phase};
 
 /// How long the pods of a stopped hook are awaited before the next thing begins.
@@ -74,9 +74,11 @@ pub(super) fn answered(
             run.state = TaskState::Draining { uid, outcome, until };
             judge(manifest, stage, id, run, turn);
         }
+        (Answer::Written(_, Err(fault)), TaskState::Leaving { .. }) => refused(manifest, stage, id, run, fault, turn),
+        // The leftover's delete was taken; its end is awaited.
+        (Answer::Written(_, Ok(_)), TaskState::Leaving { .. }) => judge(manifest, stage, id, run, turn),
         (Answer::Written(_, result), _) if runs_to_end(manifest) => match result {
             Ok(Some(live)) => created(manifest, stage, id, run, live, turn),
-            // The leftover's delete was taken; its end is awaited.
             Ok(None) => judge(manifest, stage, id, run, turn),
             Err(fault) => refused(manifest, stage, id, run, fault, turn),
         },
@@ -123,7 +125,7 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
                 turn.wake_at(until);
             }
         }
-        TaskState::Backoff { until, fault } if runs_to_end(manifest) => {
+        TaskState::Backoff { until, fault } if runs_to_end(manifest) || recreates_passive(manifest) => {
             let (until, message) = (*until, fault.message.clone());
             blocked(run, "Missing", format!("not created yet: {message}"), turn.now());
             if is_late(run, turn) {
@@ -181,7 +183,7 @@ pub(super) fn tidy(turn: &mut Turn<'_>) {
     };
     for key in durable {
         let Some(owed) = turn.ledger.owed().get_mut(&key) else { continue };
-        if owed.in_flight {
+        if owed.in_flight || owed.earlier > 0 {
             continue;
         }
         if let Some(not_before) = owed.not_before.filter(|at| *at > now) {
@@ -196,6 +198,10 @@ pub(super) fn tidy(turn: &mut Turn<'_>) {
 
 /// Takes in how a clean-up went. What cannot be done is given up after some tries: the record stays Ended and tells it.
 pub(super) fn tidied(ledger: &mut Ledger, key: &ObjectKey, result: &Result<(), Fault>, now: jiff::Timestamp) {
+    if let Some(owed) = ledger.owed().get_mut(key).filter(|owed| owed.earlier > 0) {
+        owed.earlier -= 1;
+        return;
+    }
     match result {
         Err(fault) if matches!(fault.kind, FaultKind::Transient | FaultKind::Conflict) => {
             let Some(owed) = ledger.owed().get_mut(key) else { return };
@@ -211,6 +217,49 @@ pub(super) fn tidied(ledger: &mut Ledger, key: &ObjectKey, result: &Result<(), F
             ledger.owed().remove(key);
         }
         Ok(()) | Err(_) => ledger.settle(key, now),
+    }
+}
+
+/// When a hook of this attempt was created, if its record says so.
+pub(super) fn created_at(key: &ObjectKey, stage: &Stage, turn: &Turn<'_>) -> Option<jiff::Timestamp> {
+    let record = turn.ledger.of_run(&(key.clone(), stage.phase), &turn.operation.run(stage.phase))?;
+    matches!(record.stage, RecordStage::Created(_)).then_some(record.at)
+}
+
+/// After a restart in SyncFail, whose earlier stages are not gone through again: what their hooks left to clean up.
+pub(super) fn owe_again(turn: &mut Turn<'_>) {
+    let mut due = Vec::new();
+    for (id, record) in turn.ledger.hooks() {
+        if let RecordStage::Ended(uid, outcome) = &record.stage
+            && record.run == turn.operation.run(id.1)
+            && !uid.is_empty()
+            && let Some(manifest) = manifest_of(id, turn).filter(|manifest| is_hook(manifest) && runs_to_end(manifest))
+        {
+            due.push((id.clone(), uid.clone(), outcome.clone(), manifest.clone()));
+        }
+    }
+    for (id, uid, outcome, manifest) in due {
+        owe_cleanup(&manifest, &id, &uid, &outcome, 0, turn);
+    }
+}
+
+/// When everything is deleted: the hooks around the deletion go too (V11), those of failed attempts included. One that names a policy
+/// for its outcome keeps to that.
+pub(super) fn delete_deletion_hooks(turn: &mut Turn<'_>) {
+    let members = turn.seen.members;
+    for (key, live) in members.iter().filter(|(_, live)| live.is_member(&turn.owner) && live.is_deletion_hook()) {
+        let Some(run) = &live.hook else { continue };
+        let id = (key.clone(), run.phase);
+        let this = turn.operation.run(run.phase) == *run;
+        let by_outcome = manifest_of(&id, turn).is_some_and(|manifest| {
+            effective_policies(manifest).iter().any(|policy| *policy != DeletePolicy::BeforeHookCreation)
+        });
+        if (this && by_outcome) || live.deleting.is_some() || turn.ledger.owed().contains_key(key) {
+            continue;
+        }
+        let write =
+            Write::Delete { key: key.clone(), uid: live.uid.clone(), version: None, propagation: Propagation::Foreground };
+        turn.ledger.owe(write, this.then_some(id), 0);
     }
 }
 
@@ -242,8 +291,17 @@ pub(super) fn ended_job(manifest: &Manifest, turn: &Turn<'_>) -> bool {
 /// Records the end of a plain Job that has a time to live, and gives it that time once the record is durable.
 pub(super) fn keep_ended_job(manifest: &Manifest, live: &Live, turn: &mut Turn<'_>) {
     let Some(ttl) = manifest.ttl.filter(|_| !is_hook(manifest)) else { return };
-    if ended_job(manifest, turn) {
-        return;
+    let id = (manifest.key.clone(), Phase::Sync);
+    let write = ttl_patch(&manifest.key, &live.uid, ttl);
+    let record = turn.ledger.hooks().get(&id).filter(|record| record.digest == manifest.content);
+    match record.map(|record| &record.stage) {
+        Some(RecordStage::Cleared(uid, _)) if *uid == live.uid => return,
+        // A restart came between the record and the patch.
+        Some(RecordStage::Ended(uid, _)) if *uid == live.uid => {
+            turn.ledger.owe(write, Some(id), 0);
+            return;
+        }
+        _ => {}
     }
     let outcome = HookOutcome { succeeded: true, message: "completed".to_owned(), log: None };
     let record = HookRecord {
@@ -252,8 +310,8 @@ pub(super) fn keep_ended_job(manifest: &Manifest, live: &Live, turn: &mut Turn<'
         digest: manifest.content,
         at: turn.now(),
     };
-    let after = turn.ledger.record((manifest.key.clone(), Phase::Sync), record);
-    turn.ledger.owe(ttl_patch(&manifest.key, &live.uid, ttl), None, after);
+    let after = turn.ledger.record(id.clone(), record);
+    turn.ledger.owe(write, Some(id), after);
 }
 
 fn is_hook(manifest: &Manifest) -> bool {
@@ -271,8 +329,16 @@ fn manifest_of<'a>(id: &HookId, turn: &Turn<'a>) -> Option<&'a Arc<Manifest>> {
         .chain(&plan.sync_fail)
         .filter(|stage| stage.phase == id.1)
         .flat_map(|stage| &stage.tasks)
-        .filter(|task| task.key == id.0 || (task.key.name.is_empty() && task.key.kind == id.0.kind))
+        .filter(|task| named(task, &turn.operation.run(id.1)) == id.0)
         .find_map(|task| task.manifest())
+}
+
+/// The object of a task in a run, its generated name filled in.
+fn named(task: &Task, run: &HookRun) -> ObjectKey {
+    match task.manifest().and_then(|manifest| manifest.generate_name.as_ref()) {
+        Some(prefix) => task.key.with_name(&run.generated_name(prefix)),
+        None => task.key.clone(),
+    }
 }
 
 /// What a quorum read before (or after an unknown outcome of) the creation shows.
@@ -309,6 +375,11 @@ fn looked(
                 Some(false) => record_failure(manifest, stage, run, "failed, and was deleted by someone else".to_owned(), turn),
                 None => record_failure(manifest, stage, run, "was deleted by someone else while it ran".to_owned(), turn),
             }
+        }
+        (Some(live), _) if live.hook.as_ref() == Some(&this) && live.is_member(&turn.owner) && !runs_to_end(manifest) => {
+            // Applied before a restart, or by a write whose answer was lost.
+            apply::start(manifest, stage, id, run, turn);
+            finish_passive(manifest, stage, run, turn);
         }
         (Some(live), _) if live.hook.as_ref() == Some(&this) && live.is_member(&turn.owner) => {
             created(manifest, stage, id, run, live, turn);

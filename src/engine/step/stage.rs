@@ -50,9 +50,10 @@ pub(super) fn enter(sync_fail: bool, index: usize, turn: &mut Turn<'_>) -> Runni
         places.insert(key.clone(), place);
         runs.push(TaskRun::new(key));
     }
+    // Also where nothing is to be written: an inventory that was lost is made whole again.
+    after = after.max(turn.ledger.add_kinds(&turn.plan.kinds));
     if writes {
         after = after.max(turn.ledger.note_first_write(turn.now()));
-        after = after.max(turn.ledger.add_kinds(&turn.plan.kinds));
     }
     let open = runs.len();
     Running {
@@ -227,8 +228,11 @@ fn judge(task: &Task, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut T
 
 fn start(task: &Task, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
     if run.started.is_none() {
-        run.started = Some(turn.now());
-        run.deadline = deadline(task, turn.now(), turn);
+        // A hook that ran before a restart keeps its time.
+        let since = matches!(task.work, Work::Hook(_)).then(|| hook::created_at(&run.key, stage, turn)).flatten();
+        let since = since.unwrap_or_else(|| turn.now());
+        run.started = Some(since);
+        run.deadline = deadline(task, since, turn);
     }
     match &task.work {
         Work::Apply(manifest) => apply::start(manifest, stage, id, run, turn),
