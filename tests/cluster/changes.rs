@@ -1,0 +1,155 @@
+//! What changes: the spec, the ConfigMaps of the source, what is no longer wanted, and the end of it all.
+
+use serde_json::json;
+use swell::api::{OperationPhase, ResultStatus, SyncStatus};
+
+use crate::support::{Place, config_map, deployment, entry_name, eventually, job};
+
+const WAVE: &str = "argocd.argoproj.io/sync-wave";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_a_deleted_application_leaves_nothing_and_goes_in_reverse_wave_order() {
+    let place = Place::new("deleted").await;
+    let manifests = [
+        config_map("zero", &[], "1"),
+        deployment("first", &[(WAVE, "1")], &[]),
+        config_map("second", &[(WAVE, "2")], "1"),
+        job("migrate", &[("argocd.argoproj.io/hook", "PreSync")], &[]),
+    ];
+    place.apply("app", &manifests.concat()).await;
+    place.ended("app", OperationPhase::Succeeded).await;
+    place.applications().delete("app", &kube::api::DeleteParams::default()).await.unwrap();
+    eventually("the Application is gone", || async { place.applications().get_opt("app").await.unwrap().is_none().then_some(()) }).await;
+    for (api_version, kind, name) in
+        [("v1", "ConfigMap", "zero"), ("apps/v1", "Deployment", "first"), ("v1", "ConfigMap", "second"), ("batch/v1", "Job", "migrate")]
+    {
+        assert!(place.uid(api_version, kind, name).await.is_none(), "{kind} {name} is still there");
+    }
+    let deletes: Vec<_> = place.writes().await.into_iter().filter(|entry| entry.verb == "delete").collect();
+    let order: Vec<_> = deletes.iter().map(entry_name).collect();
+    let place_of = |name: &str| order.iter().position(|deleted| deleted == name).unwrap();
+    assert!(place_of("second") < place_of("first") && place_of("first") < place_of("zero"), "{order:?}");
+    for delete in &deletes {
+        let body = delete.request_object.as_ref().unwrap();
+        assert!(body.pointer("/preconditions/uid").is_some(), "I6: a delete without uid: {delete:?}");
+        assert!(body.pointer("/propagationPolicy").is_some(), "a delete without propagation policy: {delete:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_orphans_its_objects_goes_without_them() {
+    let place = Place::new("orphan").await;
+    place.apply_with("app", &config_map("zero", &[], "1"), json!({"deletionPolicy": "Orphan"})).await;
+    place.ended("app", OperationPhase::Succeeded).await;
+    place.applications().delete("app", &kube::api::DeleteParams::default()).await.unwrap();
+    eventually("the Application is gone", || async { place.applications().get_opt("app").await.unwrap().is_none().then_some(()) }).await;
+    assert!(place.uid("v1", "ConfigMap", "zero").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_config_map_of_the_source_is_synced_by_itself() {
+    let place = Place::new("maps").await;
+    let source = |value: &str| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "manifests", "namespace": place.namespace},
+            "data": {"app.yaml": config_map("settings", &[], value)}})
+    };
+    place.put(&source("1")).await;
+    place.apply_spec("app", json!({"source": {"configMaps": [{"name": "manifests"}]}})).await;
+    let first = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap().id;
+    place.put(&source("2")).await;
+    place.ended_after("app", &first, OperationPhase::Succeeded).await;
+    let settings = place.get("v1", "ConfigMap", "settings").await.unwrap();
+    assert_eq!(settings.pointer("/data/value"), Some(&json!("2")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_config_map_of_the_source_is_an_error_and_never_an_empty_set() {
+    let place = Place::new("nomap").await;
+    place.apply_spec("app", json!({"source": {"configMaps": [{"name": "manifests"}]}})).await;
+    let status = place.ended("app", OperationPhase::Failed).await;
+    assert_eq!(status.sync.unwrap().status, SyncStatus::Unknown);
+    let message = status.operation_state.unwrap().message.unwrap();
+    assert!(message.contains("names the ConfigMap manifests"), "{message}");
+    // Once it is there, it is synced by itself.
+    place
+        .put(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "manifests", "namespace": place.namespace},
+            "data": {"app.yaml": config_map("settings", &[], "1")}}))
+        .await;
+    place.object("v1", "ConfigMap", "settings", "there", |_| true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_longer_wanted_is_pruned_only_when_asked_and_after_the_others_are_healthy() {
+    let place = Place::new("prune").await;
+    place.apply("app", &[config_map("keep", &[], "1"), config_map("old", &[], "1")].concat()).await;
+    let first = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap().id;
+    place.apply("app", &config_map("keep", &[], "2")).await;
+    let kept = place.ended_after("app", &first, OperationPhase::Succeeded).await;
+    let second = kept.operation_state.clone().unwrap();
+    let row = second.sync_result.unwrap().resources.into_iter().find(|row| row.name == "old").unwrap();
+    assert_eq!(row.status, Some(ResultStatus::PruneSkipped), "{row:?}");
+    assert_eq!(kept.sync.unwrap().status, SyncStatus::OutOfSync);
+    assert!(place.uid("v1", "ConfigMap", "old").await.is_some());
+    place.ask("app", json!({"sync": {"prune": true}})).await;
+    let pruned = place.ended_after("app", &second.id, OperationPhase::Succeeded).await;
+    assert!(place.uid("v1", "ConfigMap", "old").await.is_none());
+    let rows = pruned.operation_state.unwrap().sync_result.unwrap().resources;
+    assert_eq!(rows.iter().find(|row| row.name == "old").unwrap().status, Some(ResultStatus::Pruned));
+    place.status("app", "Synced", |status| status.sync.as_ref().is_some_and(|sync| sync.status == SyncStatus::Synced)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f49_a_fix_supersedes_an_operation_that_waits() {
+    let place = Place::new("fix").await;
+    place.apply("app", &deployment("web", &[], &[("pods.swell.dev/ready", "never")])).await;
+    place
+        .status("app", "waiting", |status| {
+            let stage = status.operation_state.as_ref().and_then(|state| state.stage.as_ref());
+            stage.is_some_and(|stage| !stage.blocked_on.is_empty())
+        })
+        .await;
+    place.apply("app", &deployment("web", &[], &[])).await;
+    let status = place.ended("app", OperationPhase::Failed).await;
+    let first = status.operation_state.unwrap();
+    assert!(first.message.unwrap().starts_with("superseded by revision"));
+    place.ended_after("app", &first.id, OperationPhase::Succeeded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f54_terminate_ends_the_operation_and_stops_its_hook_without_syncfail() {
+    let place = Place::new("terminate").await;
+    let manifests = [
+        job("hang", &[("argocd.argoproj.io/hook", "PreSync")], &[("pods.swell.dev/complete-after", "never")]),
+        job("notify", &[("argocd.argoproj.io/hook", "SyncFail")], &[]),
+    ];
+    place.apply("app", &manifests.concat()).await;
+    place.object("batch/v1", "Job", "hang", "running", |job| job.pointer("/status/active") == Some(&json!(1))).await;
+    place.ask("app", json!({"terminate": {}})).await;
+    let state = place.ended("app", OperationPhase::Failed).await.operation_state.unwrap();
+    assert!(state.message.as_ref().unwrap().contains("terminated on request"), "{:?}", state.message);
+    assert_eq!(place.creates("jobs", "notify").await, 0, "no SyncFail on terminate");
+    let hang = place.get("batch/v1", "Job", "hang").await.unwrap();
+    assert_eq!(hang.pointer("/spec/suspend"), Some(&json!(true)));
+    place.status("app", "cleared", |_| true).await;
+    eventually("the request is cleared", || async {
+        place.applications().get("app").await.unwrap().operation.is_none().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v10_a_failed_attempt_is_tried_again_as_the_retry_policy_says() {
+    let place = Place::new("retry").await;
+    let hook = job("migrate", &[("argocd.argoproj.io/hook", "PreSync")], &[("pods.swell.dev/fail-after", "1s")]);
+    let spec = json!({"syncPolicy": {"retry": {"limit": 1, "backoff": {"duration": "1s"}}}});
+    place.apply_with("app", &hook, spec).await;
+    let waiting = place
+        .status("app", "waiting for its next attempt", |status| {
+            status.operation_state.as_ref().is_some_and(|state| state.retry_at.is_some())
+        })
+        .await;
+    assert_eq!(waiting.operation_state.unwrap().phase, OperationPhase::Running);
+    let state = place.ended("app", OperationPhase::Failed).await.operation_state.unwrap();
+    assert_eq!((state.attempt, state.retry_count), (2, 1));
+    assert_eq!(place.creates("jobs", "migrate").await, 2, "each attempt runs its hooks once");
+}

@@ -1,0 +1,11 @@
+//! Tests on a real control plane: one for the whole run, a namespace and an operator process for each test.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+
+mod changes;
+mod crd;
+mod crash;
+mod hooks;
+mod ownership;
+mod refusals;
+mod support;
+mod waves;

@@ -1,0 +1,6 @@
+//! Tests that need no cluster.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
+
+mod architecture;
+mod crd;
+mod health;
