@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::wildcard_enum_match_arm)]
 
 pub mod action;
+pub mod advice;
 pub mod attempt;
 pub mod desired;
 pub mod fields;

@@ -83,7 +83,8 @@ pub async fn run(connections: Connections, options: Options, stop: CancellationT
         }
     }
     let tasks = TaskTracker::new();
-    let registry = Arc::new(Registry { shared: shared.clone(), tasks: tasks.clone(), apps: Mutex::new(BTreeMap::new()) });
+    let registry =
+        Arc::new(Registry { shared: shared.clone(), tasks: tasks.clone(), apps: Mutex::new(BTreeMap::new()) });
     let scopes = if options.namespaces.is_empty() { vec![None] } else { options.namespaces.iter().map(Some).collect() };
     let mut lists = Vec::new();
     for namespace in scopes {
@@ -111,7 +112,12 @@ pub async fn run(connections: Connections, options: Options, stop: CancellationT
 }
 
 impl Shared {
-    fn follow(&self, path: &str, metadata_only: bool, sink: impl Sink) -> Result<watch::Receiver<Synced>, ConnectError> {
+    fn follow(
+        &self,
+        path: &str,
+        metadata_only: bool,
+        sink: impl Sink,
+    ) -> Result<watch::Receiver<Synced>, ConnectError> {
         let client = self.connections.for_watch()?;
         let (tell, synced) = watch::channel(Synced::Pending);
         let target = Target { path: path.to_owned(), selector: String::new(), metadata_only };
@@ -181,8 +187,7 @@ impl Sink for ApplicationsSink {
             listed.insert(place(&object));
             self.registry.put(object);
         }
-        let known: Vec<_> =
-            self.registry.apps.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let known: Vec<_> = self.registry.apps.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
         for place in known {
             if !listed.contains(&place) && self.namespace.as_ref().is_none_or(|namespace| *namespace == place.0) {
                 self.registry.remove(&place);
@@ -218,7 +223,9 @@ impl FactsSink {
             if class.get("volumeBindingMode").and_then(Value::as_str) == Some("WaitForFirstConsumer") {
                 facts.late_binding_classes.insert(name.clone());
             }
-            let default = class.pointer("/metadata/annotations").and_then(|a| a.get("storageclass.kubernetes.io/is-default-class"));
+            let default = class
+                .pointer("/metadata/annotations")
+                .and_then(|a| a.get("storageclass.kubernetes.io/is-default-class"));
             if default.and_then(Value::as_str) == Some("true") {
                 facts.default_class = Some(name.clone());
             }

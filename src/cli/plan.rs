@@ -1,11 +1,84 @@
 //! `swell plan`: what a sync of these manifests would do, in order, without a cluster.
 
+mod application;
+mod documents;
+mod input;
+mod output;
+mod planning;
+mod targets;
+mod text;
+
+use std::io::{ErrorKind, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Print the plan of manifests: phases, waves, order, hooks with their policies, and every mistake.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+use anyhow::Context as _;
 
-pub(super) fn run(_args: &Args) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::SUCCESS)
+use self::documents::Mistakes;
+use self::output::Output;
+use crate::engine::kinds::Kinds;
+
+/// Print the plan of manifests: phases, waves, order, hooks with their policies, and every mistake.
+///
+/// No cluster is asked. Where Applications are among the files, each gets a plan of the manifests in its source; without one, all
+/// manifests are planned together. Ends with 0 when the manifests can be used, 1 when they have mistakes, 2 for a wrong call.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// File or directory with manifests, `-` for standard input; may be given more than once. Of a directory: all *.yaml, *.yml and
+    /// *.json in it and below it, without hidden ones.
+    #[arg(long = "filename", short = 'f', value_name = "FILE|DIR", required = true)]
+    files: Vec<PathBuf>,
+    /// Namespace of Applications and objects that name none.
+    #[arg(long, short = 'n', default_value = "default")]
+    namespace: String,
+    /// How the plan is written: for people, or for machines.
+    #[arg(long, short = 'o', value_enum, default_value = "text")]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    Yaml,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let output = plan(args)?;
+    let text = match args.output {
+        Format::Text => text::render(&output),
+        Format::Json => serde_json::to_string_pretty(&output).context("writing JSON")? + "\n",
+        Format::Yaml => serde_saphyr::to_string(&output).context("writing YAML")?,
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // `swell plan … | head` has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.context("writing the plan")?,
+    }
+    Ok(if output.mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn plan(args: &Args) -> anyhow::Result<Output> {
+    let texts = input::read(&args.files)?;
+    let mut mistakes = Mistakes::default();
+    let documents = mistakes.read_all(&texts);
+    // Also a CRD that is not part of an Application's plan tells the scope of its kind.
+    let kinds = planning::with_crds(Kinds::builtin(), &documents);
+    let unreadable = !mistakes.found.is_empty();
+    let (targets, notes) = targets::targets(&texts, documents, &args.namespace, &mut mistakes);
+    let mut applications = Vec::new();
+    for target in targets {
+        // What could not be read may be an object of a plan of all manifests, which then would not be the plan.
+        let incomplete = unreadable && target.application.is_none();
+        applications.extend(planning::plan(target, &kinds, &mut mistakes).filter(|_| !incomplete));
+    }
+    let mut output = Output { applications, notes, mistakes: mistakes.found };
+    // Found in several passes, told in the order of the files and of their lines. An embedded text's label begins with its file's.
+    output.mistakes.sort_by_key(|mistake| {
+        let source = mistake.source.clone().unwrap_or_default();
+        let is_of =
+            |label: &str| source.strip_prefix(label).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "));
+        (texts.iter().position(|text| is_of(&text.label)), source, mistake.line)
+    });
+    Ok(output)
 }

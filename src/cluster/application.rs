@@ -12,7 +12,7 @@ use crate::engine::object::Owner;
 
 /// Reads an Application from the quorum.
 pub async fn get(calls: &Calls, owner: &Owner) -> Result<Application, Fault> {
-    let object = calls.get(path(owner)).await?;
+    let object = calls.get(application_path(owner)).await?;
     serde_json::from_value(object).map_err(|error| super::error::on_the_way("reading the Application", &error))
 }
 
@@ -24,14 +24,15 @@ pub async fn write_status(
     uid: &str,
     status: &ApplicationStatus,
 ) -> Result<(String, Option<ApplicationStatus>), Fault> {
-    let status = serde_json::to_value(status).map_err(|error| super::error::on_the_way("writing the status", &error))?;
+    let status =
+        serde_json::to_value(status).map_err(|error| super::error::on_the_way("writing the status", &error))?;
     let body = json!({
         "apiVersion": api::API_VERSION, "kind": api::KIND,
         "metadata": {"name": owner.name(), "namespace": owner.namespace(), "resourceVersion": version, "uid": uid},
         "spec": {"source": {"inline": ""}},
         "status": status
     });
-    let path = format!("{}/status?fieldManager=swell", path(owner));
+    let path = format!("{}/status?fieldManager=swell", application_path(owner));
     let body = Some((&body, "application/json"));
     let answer = calls.send(Call { method: Method::PUT, path, body, about_secret: false }).await?;
     let kept = answer.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
@@ -91,7 +92,7 @@ pub fn release(application: &Application) -> Change {
 pub async fn change(calls: &Calls, owner: &Owner, version: &str, change: &Change) -> Result<Application, Fault> {
     let mut patch = change.patch.clone();
     patch["metadata"]["resourceVersion"] = Value::from(version);
-    let path = format!("{}?fieldManager=swell", path(owner));
+    let path = format!("{}?fieldManager=swell", application_path(owner));
     let body = Some((&patch, "application/merge-patch+json"));
     let answer = calls.send(Call { method: Method::PATCH, path, body, about_secret: false }).await?;
     serde_json::from_value(answer).map_err(|error| super::error::on_the_way("reading the Application", &error))
@@ -99,7 +100,7 @@ pub async fn change(calls: &Calls, owner: &Owner, version: &str, change: &Change
 
 const TOOLING: &str = concat!("swell/v", env!("CARGO_PKG_VERSION"));
 
-fn path(owner: &Owner) -> String {
+fn application_path(owner: &Owner) -> String {
     format!("{}/{}", applications(Some(owner.namespace())), owner.name())
 }
 

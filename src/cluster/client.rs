@@ -174,7 +174,9 @@ impl Calls {
         };
         let (status, retry_after, bytes) = match tokio::time::timeout(DEADLINE, answer).await {
             Ok(answer) => answer?,
-            Err(_) => return Err(classify(StatusCode::GATEWAY_TIMEOUT, None, late(&what).to_string().as_bytes(), false)),
+            Err(_) => {
+                return Err(classify(StatusCode::GATEWAY_TIMEOUT, None, late(&what).to_string().as_bytes(), false));
+            }
         };
         if status.is_success() {
             Ok(bytes.to_vec())

@@ -92,7 +92,8 @@ fn add(kinds: &mut Kinds, list: APIGroupDiscoveryList) {
 
 /// The path of a collection: all of a kind, or those of one namespace.
 pub fn collection(group: &str, info: &KindInfo, namespace: Option<&str>) -> String {
-    let root = if group.is_empty() { format!("/api/{}", info.version) } else { format!("/apis/{group}/{}", info.version) };
+    let root =
+        if group.is_empty() { format!("/api/{}", info.version) } else { format!("/apis/{group}/{}", info.version) };
     match namespace {
         Some(namespace) => format!("{root}/namespaces/{namespace}/{}", info.plural),
         None => format!("{root}/{}", info.plural),
@@ -100,7 +101,7 @@ pub fn collection(group: &str, info: &KindInfo, namespace: Option<&str>) -> Stri
 }
 
 /// The path of one object.
-pub fn path(key: &ObjectKey, info: &KindInfo) -> String {
+pub fn object_path(key: &ObjectKey, info: &KindInfo) -> String {
     format!("{}/{}", collection(&key.kind.group, info, key.namespace.as_deref()), key.name)
 }
 

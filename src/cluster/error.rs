@@ -23,7 +23,9 @@ pub fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8], 
             .filter_map(|cause| cause.get("field")?.as_str())
             .collect();
         let of = if fields.is_empty() { String::new() } else { format!(" of {}", fields.join(", ")) };
-        format!("the API server refused the Secret ({reason}){of}; its words are not shown, because they may quote the values")
+        format!(
+            "the API server refused the Secret ({reason}){of}; its words are not shown, because they may quote the values"
+        )
     } else if message.is_empty() {
         format!("the API server answered {status}")
     } else {
@@ -75,13 +77,15 @@ mod tests {
     fn a_missing_object_is_told_apart_from_a_missing_kind() {
         let object = json!({"reason": "NotFound", "message": "configmaps \"a\" not found", "details": {"name": "a", "kind": "configmaps"}});
         assert_eq!(fault(404, &object, false).kind, FaultKind::NotFound);
-        let kind = json!({"reason": "NotFound", "message": "the server could not find the requested resource", "details": {}});
+        let kind =
+            json!({"reason": "NotFound", "message": "the server could not find the requested resource", "details": {}});
         assert_eq!(fault(404, &kind, false).kind, FaultKind::KindMissing);
     }
 
     #[test]
     fn f67_a_webhook_that_does_not_answer_is_transient() {
-        let body = json!({"reason": "InternalError", "message": "failed calling webhook \"x.example\": connection refused"});
+        let body =
+            json!({"reason": "InternalError", "message": "failed calling webhook \"x.example\": connection refused"});
         let fault = fault(500, &body, false);
         assert_eq!(fault.kind, FaultKind::Transient);
         assert!(fault.message.contains("x.example"), "the message names the webhook");

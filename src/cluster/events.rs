@@ -16,7 +16,15 @@ pub enum Type {
 }
 
 /// Tells that something happened to an Application. `reason` is one word in CamelCase; the note is cut to the server's kilobyte.
-pub async fn tell(calls: &Calls, application: &Application, event_type: Type, reason: &str, action: &str, note: &str, now: Timestamp) {
+pub async fn tell(
+    calls: &Calls,
+    application: &Application,
+    event_type: Type,
+    reason: &str,
+    action: &str,
+    note: &str,
+    now: Timestamp,
+) {
     let metadata = &application.metadata;
     let (Some(name), Some(namespace)) = (&metadata.name, &metadata.namespace) else { return };
     let mut note = note.to_owned();

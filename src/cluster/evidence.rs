@@ -16,7 +16,9 @@ const LOG_BYTES: usize = 4 * 1024;
 pub async fn collect(calls: &Calls, key: &ObjectKey, uid: &str) -> Evidence {
     let Some(namespace) = key.namespace.as_deref() else { return Evidence::default() };
     let pods = match (&*key.kind.group, &*key.kind.kind) {
-        ("", "Pod") => calls.get(format!("/api/v1/namespaces/{namespace}/pods/{}", key.name)).await.into_iter().collect(),
+        ("", "Pod") => {
+            calls.get(format!("/api/v1/namespaces/{namespace}/pods/{}", key.name)).await.into_iter().collect()
+        }
         ("batch", "Job") => pods_of_job(calls, namespace, uid).await,
         _ => Vec::new(),
     };
@@ -27,7 +29,8 @@ pub async fn collect(calls: &Calls, key: &ObjectKey, uid: &str) -> Evidence {
 }
 
 async fn pods_of_job(calls: &Calls, namespace: &str, uid: &str) -> Vec<Value> {
-    let path = format!("/api/v1/namespaces/{namespace}/pods?labelSelector=batch.kubernetes.io%2Fcontroller-uid%3D{uid}");
+    let path =
+        format!("/api/v1/namespaces/{namespace}/pods?labelSelector=batch.kubernetes.io%2Fcontroller-uid%3D{uid}");
     match calls.get(path).await.ok().and_then(|mut list| list.get_mut("items").map(Value::take)) {
         Some(Value::Array(pods)) => pods,
         _ => Vec::new(),
@@ -99,7 +102,8 @@ impl Trouble {
     fn unscheduled(name: &str, pod: &Value) -> Option<Self> {
         let conditions = pod.pointer("/status/conditions")?.as_array()?;
         let condition = conditions.iter().find(|c| {
-            c.get("type").and_then(Value::as_str) == Some("PodScheduled") && c.get("status").and_then(Value::as_str) == Some("False")
+            c.get("type").and_then(Value::as_str) == Some("PodScheduled")
+                && c.get("status").and_then(Value::as_str) == Some("False")
         })?;
         let message = condition.get("message").and_then(Value::as_str).unwrap_or("it cannot be scheduled");
         Some(Self {
@@ -161,15 +165,16 @@ async fn last_warning(calls: &Calls, namespace: &str, uid: &str) -> String {
     );
     let Ok(list) = calls.get(path).await else { return String::new() };
     let events = list.get("items").and_then(Value::as_array);
-    let last = events.into_iter().flatten().max_by_key(|event| {
+    let newest = events.into_iter().flatten().max_by_key(|event| {
         let time = |field: &str| event.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         time("lastTimestamp").max(time("eventTime"))
     });
-    last.and_then(|event| {
-        let reason = event.get("reason").and_then(Value::as_str).unwrap_or_default();
-        Some(format!("{reason}: {}", harmless(event.get("message")?.as_str()?)))
-    })
-    .unwrap_or_default()
+    newest
+        .and_then(|event| {
+            let reason = event.get("reason").and_then(Value::as_str).unwrap_or_default();
+            Some(format!("{reason}: {}", harmless(event.get("message")?.as_str()?)))
+        })
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -92,7 +92,12 @@ impl MemberWatches {
         }
     }
 
-    fn start(&self, kind: &GroupKind, info: &KindInfo, namespace: Option<String>) -> Result<watch::Receiver<Synced>, Fault> {
+    fn start(
+        &self,
+        kind: &GroupKind,
+        info: &KindInfo,
+        namespace: Option<String>,
+    ) -> Result<watch::Receiver<Synced>, Fault> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let place = (kind.clone(), namespace.clone());
         if let Some(running) = running.get(&place).filter(|running| running.version == info.version) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::client::{Call, Calls};
-use super::discovery::{Discovery, collection, path};
+use super::discovery::{Discovery, collection, object_path};
 use super::evidence;
 use super::members::MemberWatches;
 use super::rights;
@@ -49,7 +49,9 @@ impl Performer {
             Action::Rehearse { task, write } => Answer::Rehearsed(task, self.write(write, true).await.map(|_| ())),
             Action::Write { task, write } => Answer::Written(task, self.write(write, false).await),
             Action::Look { task, key, version } => Answer::Looked(task, self.look(&key, version.as_deref()).await),
-            Action::Collect { task, key, uid } => Answer::Collected(task, evidence::collect(&self.calls, &key, &uid).await),
+            Action::Collect { task, key, uid } => {
+                Answer::Collected(task, evidence::collect(&self.calls, &key, &uid).await)
+            }
             Action::Tidy { key, write } => Answer::Tidied(key, self.write(write, false).await.map(|_| ())),
         })
     }
@@ -75,7 +77,7 @@ impl Performer {
                 let validation = if *strict { "Strict" } else { "Warn" };
                 let path = format!(
                     "{}?fieldManager={manager}&force={force}&fieldValidation={validation}{dry_run}",
-                    path(&key, &info)
+                    object_path(&key, &info)
                 );
                 let versioned = version.map(|version| with_version(body, version));
                 let body = versioned.as_ref().unwrap_or(body);
@@ -102,7 +104,7 @@ impl Performer {
                 if rehearsal {
                     options["dryRun"] = json!(["All"]);
                 }
-                let path = path(&key, &info);
+                let path = object_path(&key, &info);
                 let body = Some((&options, "application/json"));
                 let answer = self.calls.send(Call { method: Method::DELETE, path, body, about_secret }).await?;
                 if !rehearsal {
@@ -113,7 +115,7 @@ impl Performer {
             Write::Patch { uid, patch, .. } => {
                 let mut patch = patch.clone();
                 patch["metadata"]["uid"] = Value::from(&**uid);
-                let path = format!("{}?fieldManager={manager}{dry_run}", path(&key, &info));
+                let path = format!("{}?fieldManager={manager}{dry_run}", object_path(&key, &info));
                 let body = Some((&patch, "application/merge-patch+json"));
                 self.calls.send(Call { method: Method::PATCH, path, body, about_secret }).await?
             }
@@ -138,7 +140,7 @@ impl Performer {
             Err(fault) => return Err(fault),
         };
         let known = self.app.peek(|members| members.get(key).map(|live| live.version));
-        match self.calls.get(path(key, &info)).await {
+        match self.calls.get(object_path(key, &info)).await {
             Ok(object) => Ok(self.take_in(key, object, &info)),
             Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::KindMissing) => {
                 if let Some(version) = known {

@@ -49,11 +49,7 @@ async fn rules(calls: &Calls, namespace: &str) -> Result<Vec<Value>, Fault> {
 /// Whether a rule grants the right for every object of the resource.
 fn allows(rule: &Value, right: &Right) -> bool {
     let lists = |field: &str, wanted: &str| {
-        rule.get(field)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .any(|item| item == "*" || item == wanted)
+        rule.get(field).and_then(Value::as_array).into_iter().flatten().any(|item| item == "*" || item == wanted)
     };
     let unnamed = rule.get("resourceNames").and_then(Value::as_array).is_none_or(Vec::is_empty);
     unnamed && lists("verbs", right.verb) && lists("apiGroups", &right.group) && lists("resources", &right.resource)

@@ -52,7 +52,11 @@ fn read(texts: Vec<(Option<String>, String)>) -> Loaded {
 }
 
 /// The texts of a ConfigMap with their labels `name/key`; an error in words where it is missing.
-async fn config_map(calls: &Calls, namespace: &str, map: &ConfigMapSource) -> Result<Result<Vec<(String, String)>, String>, Fault> {
+async fn config_map(
+    calls: &Calls,
+    namespace: &str,
+    map: &ConfigMapSource,
+) -> Result<Result<Vec<(String, String)>, String>, Fault> {
     let path = format!("/api/v1/namespaces/{namespace}/configmaps/{}", map.name);
     let object = match calls.get(path).await {
         Ok(object) => object,

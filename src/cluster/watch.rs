@@ -118,7 +118,8 @@ async fn list(calls: &Calls, target: &Target, sink: &impl Sink) -> Result<u64, F
         if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
             items.extend(found);
         }
-        let metadata = |field: &str| page.pointer(&format!("/metadata/{field}")).and_then(Value::as_str).map(str::to_owned);
+        let metadata =
+            |field: &str| page.pointer(&format!("/metadata/{field}")).and_then(Value::as_str).map(str::to_owned);
         next = metadata("continue").filter(|token| !token.is_empty());
         if next.is_none() {
             let version = metadata("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
@@ -173,7 +174,11 @@ async fn follow(client: &Client, target: &Target, sink: &impl Sink, from: u64) -
                 }
                 WatchEvent::Error(status) if status.code == 410 => return Ok(Followed::Expired),
                 WatchEvent::Error(status) => {
-                    return Err(Fault { kind: FaultKind::Transient, message: status.message.clone(), retry_after: None });
+                    return Err(Fault {
+                        kind: FaultKind::Transient,
+                        message: status.message.clone(),
+                        retry_after: None,
+                    });
                 }
             },
         }

@@ -120,7 +120,9 @@ impl Write {
     /// The object that is written.
     pub fn key(&self) -> &ObjectKey {
         match self {
-            Self::Apply { key, .. } | Self::Create { key, .. } | Self::Delete { key, .. } | Self::Patch { key, .. } => key,
+            Self::Apply { key, .. } | Self::Create { key, .. } | Self::Delete { key, .. } | Self::Patch { key, .. } => {
+                key
+            }
         }
     }
 }

@@ -41,7 +41,11 @@ impl fmt::Display for LateReference {
         let same_source = hook.position.source == provider.position.source;
         let there =
             Position { source: provider.position.source.clone().filter(|_| !same_source), ..provider.position.clone() };
-        write!(f, "{}: {}, a hook of {} wave {}, uses {}", hook.position, hook.key, hook.phase, hook.wave, provider.key)?;
+        write!(
+            f,
+            "{}: {}, a hook of {} wave {}, uses {}",
+            hook.position, hook.key, hook.phase, hook.wave, provider.key
+        )?;
         write!(f, " ({field}), which comes only in {} wave {} ({there}): ", provider.phase, provider.wave)?;
         f.write_str("at a first deployment the hook waits for it in vain; ")?;
         write!(f, "make the {} a hook of a stage before the {}", provider.key.kind.kind, hook.key.kind.kind)?;
@@ -193,7 +197,9 @@ mod tests {
             + &object("ConfigMap", "settings", "");
         assert_eq!(
             late(&source),
-            ["document 1, line 1: Job shop/migrate, a hook of PreSync wave 0, uses ConfigMap shop/settings (envFrom of container sql), which comes only in Sync wave 0 (document 2, line 10): at a first deployment the hook waits for it in vain; make the ConfigMap a hook of a stage before the Job, or say optional: true where it is used"]
+            [
+                "document 1, line 1: Job shop/migrate, a hook of PreSync wave 0, uses ConfigMap shop/settings (envFrom of container sql), which comes only in Sync wave 0 (document 2, line 10): at a first deployment the hook waits for it in vain; make the ConfigMap a hook of a stage before the Job, or say optional: true where it is used"
+            ]
         );
     }
 
@@ -206,7 +212,10 @@ mod tests {
             ("Secret", "{containers: [{name: a, envFrom: [{secretRef: {name: x}}]}]}"),
             ("Secret", "{containers: [{name: a, env: [{name: A, valueFrom: {secretKeyRef: {name: x, key: y}}}]}]}"),
             ("ConfigMap", "{initContainers: [{name: a, envFrom: [{configMapRef: {name: x}}]}]}"),
-            ("ConfigMap", "{containers: [{name: a, env: [{name: A, valueFrom: {configMapKeyRef: {name: x, key: y}}}]}]}"),
+            (
+                "ConfigMap",
+                "{containers: [{name: a, env: [{name: A, valueFrom: {configMapKeyRef: {name: x, key: y}}}]}]}",
+            ),
             ("ConfigMap", "{volumes: [{name: v, configMap: {name: x}}]}"),
             ("Secret", "{volumes: [{name: v, secret: {secretName: x}}]}"),
             ("PersistentVolumeClaim", "{volumes: [{name: v, persistentVolumeClaim: {claimName: x}}]}"),

@@ -230,7 +230,11 @@ impl TaskRun {
     pub fn is_in_flight(&self) -> bool {
         matches!(
             self.state,
-            TaskState::Writing | TaskState::Looking(_) | TaskState::Collecting { .. } | TaskState::Stopping { .. }
+            TaskState::Writing
+                | TaskState::Deleting { .. }
+                | TaskState::Looking(_)
+                | TaskState::Collecting { .. }
+                | TaskState::Stopping { .. }
         )
     }
 }
@@ -268,6 +272,11 @@ pub enum TaskState {
     After(Fault),
     /// A quorum read is in flight.
     Looking(Why),
+    /// The delete of an object that must be gone before the task can go on is in flight.
+    Deleting {
+        /// Its uid.
+        uid: Arc<str>,
+    },
     /// An object must be gone before the task can go on.
     Leaving {
         /// Its uid.

@@ -113,7 +113,8 @@ pub fn desired(documents: Vec<Document>, context: Context<'_>) -> Result<Desired
                 } else if let Some(place) = places.get(&manifest.key) {
                     // O9: the last one wins.
                     let first = &manifests[*place].position;
-                    warnings.push(format!("{position}: {} is there already at {first}; the last one counts", manifest.key));
+                    warnings
+                        .push(format!("{position}: {} is there already at {first}; the last one counts", manifest.key));
                     manifests[*place] = manifest;
                 } else {
                     places.insert(manifest.key.clone(), manifests.len());
@@ -159,9 +160,8 @@ fn manifest(
     warnings: &mut Vec<String>,
 ) -> Result<Manifest, Vec<Problem>> {
     let position = document.position.clone();
-    let head = head(&document.value).map_err(|message| {
-        vec![Problem { position: Some(position.clone()), key: None, message }]
-    })?;
+    let head = head(&document.value)
+        .map_err(|message| vec![Problem { position: Some(position.clone()), key: None, message }])?;
     let key = ObjectKey::new(group_of(&head.api_version), &head.kind, head.namespace.as_deref(), &head.name);
     let refuse = |line: u32, message: String| Problem {
         position: Some(Position { line, ..position.clone() }),
@@ -241,9 +241,7 @@ fn head(value: &Value) -> Result<Head, String> {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => {
-            Err(format!("{} must be a string, not {}", pointer[1..].replace('/', "."), kind_of_json(other)))
-        }
+        Some(other) => Err(format!("{} must be a string, not {}", pointer[1..].replace('/', "."), kind_of_json(other))),
     };
     let needed = |pointer: &str, example: &str| {
         field(pointer)?.ok_or_else(|| format!("{} is missing; {example}", pointer[1..].replace('/', ".")))
@@ -257,14 +255,19 @@ fn head(value: &Value) -> Result<Head, String> {
     }
     for text in [&name, &generate_name].into_iter().flatten() {
         if text.len() > 253 || text.chars().any(|c| c.is_control() || c == '/' || c.is_whitespace()) {
-            return Err(format!("metadata.name {text:?} is not a name; names have at most 253 characters, no spaces and no slashes"));
+            return Err(format!(
+                "metadata.name {text:?} is not a name; names have at most 253 characters, no spaces and no slashes"
+            ));
         }
     }
     let namespace = field("/metadata/namespace")?;
     if let Some(namespace) = &namespace
-        && (namespace.len() > 63 || !namespace.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
+        && (namespace.len() > 63
+            || !namespace.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
     {
-        return Err(format!("metadata.namespace {namespace:?} is not the name of a namespace; those have at most 63 lower-case letters, digits and dashes"));
+        return Err(format!(
+            "metadata.namespace {namespace:?} is not the name of a namespace; those have at most 63 lower-case letters, digits and dashes"
+        ));
     }
     Ok(Head { api_version, kind, name: name.unwrap_or_default(), generate_name, namespace })
 }
@@ -413,8 +416,13 @@ mod tests {
 
     #[test]
     fn an_unquoted_wave_is_refused_with_how_to_write_it() {
-        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {argocd.argoproj.io/sync-wave: 1}}\n";
-        assert!(problem(text).contains("must be a string, not a number: write it in quotes, \"1\""), "{}", problem(text));
+        let text =
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {argocd.argoproj.io/sync-wave: 1}}\n";
+        assert!(
+            problem(text).contains("must be a string, not a number: write it in quotes, \"1\""),
+            "{}",
+            problem(text)
+        );
     }
 
     #[test]
@@ -440,7 +448,8 @@ mod tests {
 
     #[test]
     fn f21_the_ttl_of_a_job_is_kept_out_of_the_sent_form() {
-        let text = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a}\nspec: {ttlSecondsAfterFinished: 0, template: {}}\n";
+        let text =
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a}\nspec: {ttlSecondsAfterFinished: 0, template: {}}\n";
         let desired = read(text).unwrap();
         assert_eq!(desired.manifests[0].ttl, Some(0));
         assert!(desired.manifests[0].body.pointer("/spec/ttlSecondsAfterFinished").is_none());
@@ -475,7 +484,8 @@ mod tests {
 
     #[test]
     fn a_membership_label_of_the_manifests_own_is_refused() {
-        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {applyset.kubernetes.io/part-of: x}}\n";
+        let text =
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {applyset.kubernetes.io/part-of: x}}\n";
         assert!(problem(text).contains("mark of membership"), "{}", problem(text));
     }
 

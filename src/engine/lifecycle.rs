@@ -102,8 +102,7 @@ pub fn options(application: &Application, request: Option<&api::SyncOperation>) 
         Some(request) if !request.sync_options.is_empty() => &request.sync_options,
         _ => application.sync_options(),
     };
-    let mut options =
-        Options { prune: request.map_or(automated.prune, |request| request.prune), ..Options::default() };
+    let mut options = Options { prune: request.map_or(automated.prune, |request| request.prune), ..Options::default() };
     for item in listed {
         let (name, value) = parse_option(item).map_err(|message| format!("spec.syncPolicy.syncOptions: {message}"))?;
         let on = value == "true";
@@ -131,7 +130,9 @@ fn operation(situation: Situation<'_>, request: Option<&api::Operation>, deletio
         id: id(now, last),
         deletion,
         attempt: 1,
-        request_generation: request.and(application.metadata.generation).or_else(|| ended.and_then(|o| o.request_generation)),
+        request_generation: request
+            .and(application.metadata.generation)
+            .or_else(|| ended.and_then(|o| o.request_generation)),
         initiated_by: request.and_then(|request| request.initiated_by.as_ref()?.username.clone()),
         revision: revision.to_owned(),
         started_at: now,

@@ -78,7 +78,8 @@ pub enum Marks {
 /// Reads the marks of a live object. Only the Application `owner` can tell its members; for another one's label the claim is believed,
 /// because it only keeps us away from the object.
 pub fn marks(object: &Value, key: &ObjectKey, owner: Option<&Owner>, has_our_entry: bool) -> Marks {
-    let Some(id) = object.pointer("/metadata/labels").and_then(|labels| labels.get(keys::PART_OF)).and_then(Value::as_str)
+    let Some(id) =
+        object.pointer("/metadata/labels").and_then(|labels| labels.get(keys::PART_OF)).and_then(Value::as_str)
     else {
         return Marks::None;
     };
@@ -137,7 +138,10 @@ mod tests {
         assert!(matches!(marks(&ours, &key.with_name("copy"), Some(&owner), true), Marks::Stray(_)), "another name");
         assert!(matches!(marks(&ours, &key, Some(&owner), false), Marks::Stray(_)), "no entry of our field manager");
         let endpoints = ObjectKey::new("discovery.k8s.io", "EndpointSlice", Some("shop"), "web");
-        assert!(matches!(marks(&ours, &endpoints, Some(&owner), true), Marks::Stray(_)), "label copied by a controller");
+        assert!(
+            matches!(marks(&ours, &endpoints, Some(&owner), true), Marks::Stray(_)),
+            "label copied by a controller"
+        );
         assert_eq!(marks(&json!({"metadata": {}}), &key, Some(&owner), true), Marks::None);
     }
 

@@ -56,7 +56,9 @@ pub fn recover(status: Option<&api::ApplicationStatus>) -> Recovered {
 
 fn running(state: &api::OperationState, hooks: &BTreeMap<HookId, HookRecord>) -> Running {
     let of_sync_fail = |record: &HookRecord| {
-        record.run.operation == state.id && record.run.attempt == state.attempt && record.run.phase == api::Phase::SyncFail
+        record.run.operation == state.id
+            && record.run.attempt == state.attempt
+            && record.run.phase == api::Phase::SyncFail
     };
     let failing = hooks.values().any(of_sync_fail).then(|| match &state.message {
         Some(message) => cause(message),

@@ -92,13 +92,19 @@ pub fn ended_state(
     let last = attempt.rows.last().map(|row| (row.phase, row.wave));
     state.message = Some(message);
     state.finished_at = Some(now);
-    state.stage = last.and_then(|(phase, wave)| ended_stage(&attempt.plan, phase, wave, attempt.operation.attempt_started_at));
+    state.stage =
+        last.and_then(|(phase, wave)| ended_stage(&attempt.plan, phase, wave, attempt.operation.attempt_started_at));
     state.sync_result = Some(result(attempt, None));
     state
 }
 
 /// The state of an operation that failed before there was a plan.
-pub fn unplanned_state(operation: &Operation, request: Option<&api::Operation>, message: String, now: Timestamp) -> OperationState {
+pub fn unplanned_state(
+    operation: &Operation,
+    request: Option<&api::Operation>,
+    message: String,
+    now: Timestamp,
+) -> OperationState {
     let mut state = head(operation, request, OperationPhase::Failed);
     state.message = Some(message);
     state.finished_at = Some(now);
@@ -235,9 +241,7 @@ fn health_summary(standing: Standing<'_>, resources: &[Resource]) -> api::Health
     let unknown = standing.desired.is_err() && resources.is_empty();
     match worst {
         None if unknown => api::HealthSummary { status: HealthStatus::Unknown, message: None },
-        None | Some((HealthStatus::Healthy, _)) => {
-            api::HealthSummary { status: HealthStatus::Healthy, message: None }
-        }
+        None | Some((HealthStatus::Healthy, _)) => api::HealthSummary { status: HealthStatus::Healthy, message: None },
         Some((status, resource)) => {
             let row = &resource.row;
             let key = ObjectKey::new(&row.group, &row.kind, row.namespace.as_deref(), &row.name);
@@ -338,8 +342,11 @@ fn out_of_sync(standing: Standing<'_>) -> String {
 }
 
 fn running_state(standing: Standing<'_>, attempt: &Attempt) -> OperationState {
-    let phase =
-        if attempt.stop == Some(super::attempt::Stop::Terminate) { OperationPhase::Terminating } else { OperationPhase::Running };
+    let phase = if attempt.stop == Some(super::attempt::Stop::Terminate) {
+        OperationPhase::Terminating
+    } else {
+        OperationPhase::Running
+    };
     let mut state = head(&attempt.operation, standing.request, phase);
     state.message = Some(progress(attempt));
     state.first_write_at = standing.ledger.first_write();
@@ -424,12 +431,15 @@ fn waiting_for(run: &TaskRun) -> String {
     match &run.state {
         TaskState::Held => "waits for its turn in the stage",
         TaskState::Writing => "is being written",
+        TaskState::Deleting { .. } => "is being deleted",
         TaskState::Looking(_) => "is being looked at",
         TaskState::Recording { .. } => "waits until its record is durable",
         TaskState::Collecting { .. } => "has failed; the evidence is gathered",
         TaskState::Stopping { .. } | TaskState::Draining { .. } => "is being stopped",
         TaskState::After(_) => "was refused; it is tried again after the others of its stage",
-        TaskState::Backoff { .. } | TaskState::Leaving { .. } | TaskState::Waiting | TaskState::Running { .. } => "is on its way",
+        TaskState::Backoff { .. } | TaskState::Leaving { .. } | TaskState::Waiting | TaskState::Running { .. } => {
+            "is on its way"
+        }
         TaskState::Over(_) => "is over",
     }
     .to_owned()
@@ -483,8 +493,7 @@ fn result(attempt: &Attempt, running: Option<&Running>) -> api::SyncResult {
         }
     }
     for without in &attempt.plan.without_task {
-        let status =
-            if without.prune_skipped { api::ResultStatus::PruneSkipped } else { api::ResultStatus::Skipped };
+        let status = if without.prune_skipped { api::ResultStatus::PruneSkipped } else { api::ResultStatus::Skipped };
         rows.push(api::ResourceResult {
             wave: without.wave,
             status: Some(status),
@@ -493,7 +502,9 @@ fn result(attempt: &Attempt, running: Option<&Running>) -> api::SyncResult {
         });
     }
     // Failures first; otherwise in the order of execution.
-    rows.sort_by_key(|row| row.status != Some(api::ResultStatus::SyncFailed) && row.hook_phase != Some(api::HookPhase::Failed));
+    rows.sort_by_key(|row| {
+        row.status != Some(api::ResultStatus::SyncFailed) && row.hook_phase != Some(api::HookPhase::Failed)
+    });
     let total = i64::try_from(rows.len()).ok();
     api::SyncResult { resources: rows, resources_total: total.filter(|total| *total > 0) }
 }

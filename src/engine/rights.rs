@@ -34,11 +34,8 @@ pub struct MissingRight {
 impl fmt::Display for MissingRight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { right, account_namespace, account } = self;
-        let resource = if right.group.is_empty() {
-            right.resource.clone()
-        } else {
-            format!("{}.{}", right.resource, right.group)
-        };
+        let resource =
+            if right.group.is_empty() { right.resource.clone() } else { format!("{}.{}", right.resource, right.group) };
         write!(f, "service account {account_namespace}/{account} may not {} {resource}", right.verb)?;
         match &right.namespace {
             Some(namespace) => write!(
@@ -100,7 +97,12 @@ mod tests {
 
     #[test]
     fn a_missing_right_names_account_verb_resource_namespace_and_the_command_that_grants_it() {
-        let right = Right { namespace: Some("shop".into()), group: "apps".into(), resource: "deployments".into(), verb: "create" };
+        let right = Right {
+            namespace: Some("shop".into()),
+            group: "apps".into(),
+            resource: "deployments".into(),
+            verb: "create",
+        };
         let missing = MissingRight { right, account_namespace: "shop".into(), account: "default".into() };
         assert_eq!(
             missing.to_string(),

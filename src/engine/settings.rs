@@ -153,7 +153,10 @@ impl Settings {
         let timeout = reader.duration(keys::TIMEOUT).map(|d| (!d.is_zero()).then_some(d));
         let gate = reader.boolean(keys::GATE);
         let ignore_health = reader.boolean(keys::ARGO_IGNORE_HEALTHCHECK).unwrap_or(false);
-        let run = reader.word(keys::RUN, &[("Always", RunPolicy::Always), ("Once", RunPolicy::Once), ("OnChange", RunPolicy::OnChange)]);
+        let run = reader.word(
+            keys::RUN,
+            &[("Always", RunPolicy::Always), ("Once", RunPolicy::Once), ("OnChange", RunPolicy::OnChange)],
+        );
         let settle = reader.duration(keys::SETTLE);
         let conflicts = reader.word(keys::CONFLICTS, &[("Force", Conflicts::Force), ("Fail", Conflicts::Fail)]);
         if !reader.bad.is_empty() {
@@ -568,7 +571,8 @@ mod tests {
 
     #[test]
     fn d1_delete_policies_of_argo_and_helm_are_added_and_the_native_one_replaces_them() {
-        let accepted = [("argocd.argoproj.io/hook-delete-policy", "HookSucceeded"), ("helm.sh/hook-delete-policy", "hook-failed")];
+        let accepted =
+            [("argocd.argoproj.io/hook-delete-policy", "HookSucceeded"), ("helm.sh/hook-delete-policy", "hook-failed")];
         assert_eq!(parse(&accepted).unwrap().delete_policies.len(), 2);
         let native = [accepted[0], accepted[1], ("swell.dev/hook-delete-policy", "BeforeHookCreation")];
         assert_eq!(parse(&native).unwrap().delete_policies, BTreeSet::from([DeletePolicy::BeforeHookCreation]));
@@ -576,8 +580,12 @@ mod tests {
 
     #[test]
     fn every_bad_annotation_of_an_object_is_told_at_once() {
-        let bad = parse(&[("swell.dev/wave", "x"), ("swell.dev/timeout", "soon"), ("swell.dev/gate", "maybe")]).unwrap_err();
-        assert_eq!(bad.iter().map(|b| b.key).collect::<Vec<_>>(), ["swell.dev/wave", "swell.dev/timeout", "swell.dev/gate"]);
+        let bad =
+            parse(&[("swell.dev/wave", "x"), ("swell.dev/timeout", "soon"), ("swell.dev/gate", "maybe")]).unwrap_err();
+        assert_eq!(
+            bad.iter().map(|b| b.key).collect::<Vec<_>>(),
+            ["swell.dev/wave", "swell.dev/timeout", "swell.dev/gate"]
+        );
     }
 
     #[test]
@@ -586,7 +594,10 @@ mod tests {
             message(&[("argocd.argoproj.io/sync-options", "Purne=false")]),
             "\"Purne=false\" is not a sync option; did you mean \"Prune\"?"
         );
-        assert!(message(&[("argocd.argoproj.io/sync-options", "Prune=no")]).contains("Prune takes \"true\", \"false\", \"confirm\""));
+        assert!(
+            message(&[("argocd.argoproj.io/sync-options", "Prune=no")])
+                .contains("Prune takes \"true\", \"false\", \"confirm\"")
+        );
     }
 
     #[test]

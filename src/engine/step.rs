@@ -8,6 +8,7 @@ mod hook;
 mod prepare;
 mod prune;
 mod stage;
+mod tidy;
 
 use std::collections::BTreeSet;
 
@@ -67,7 +68,7 @@ pub fn step(state: State, seen: &Observation<'_>) -> Step {
                 ledger.set_durable(*version);
                 attempt.recording = None;
             }
-            Answer::Tidied(key, result) => hook::tidied(&mut ledger, key, result, seen.now),
+            Answer::Tidied(key, result) => tidy::tidied(&mut ledger, key, result, seen.now),
             Answer::Rights(_)
             | Answer::Rehearsed(..)
             | Answer::Written(..)
@@ -98,7 +99,7 @@ pub fn step(state: State, seen: &Observation<'_>) -> Step {
         }
     }
     attempt.course = course;
-    hook::tidy(&mut turn);
+    tidy::send(&mut turn);
     let Turn { mut actions, wake, .. } = turn;
     if attempt.recording.is_none() && !ledger.is_durable(ledger.version()) {
         attempt.recording = Some(ledger.version());
@@ -139,7 +140,7 @@ fn advance(course: Course, attempt: &mut Attempt, turn: &mut Turn<'_>, fresh: Op
             Some(ending) => (Course::Ended(ending), true),
             // Resumed in its SyncFail phase: it does not begin again.
             None if attempt.failure.is_some() => {
-                hook::owe_again(turn);
+                tidy::owe_again(turn);
                 (enter_sync_fail(0, turn), true)
             }
             None => prepare::advance(course, attempt, turn, fresh),
@@ -181,7 +182,7 @@ fn advance_stage(
     let causes = stage::close(&mut running, attempt, turn);
     let now = turn.now();
     if stop.is_some() {
-        hook::delete_passive(turn);
+        tidy::delete_passive(turn);
         return (Course::Tidying { succeeded: false, until: now + TIDYING }, true);
     }
     if let Some(cause) = causes {
@@ -224,9 +225,9 @@ pub(super) fn enter(index: usize, turn: &mut Turn<'_>) -> Course {
     if index < turn.plan.stages.len() {
         return Course::Stage(stage::enter(false, index, turn));
     }
-    hook::delete_passive(turn);
+    tidy::delete_passive(turn);
     if turn.operation.deletion {
-        hook::delete_deletion_hooks(turn);
+        tidy::delete_deletion_hooks(turn);
     }
     Course::Tidying { succeeded: true, until: turn.now() + TIDYING }
 }
@@ -235,7 +236,7 @@ fn enter_sync_fail(index: usize, turn: &mut Turn<'_>) -> Course {
     if index < turn.plan.sync_fail.len() {
         return Course::SyncFail(stage::enter(true, index, turn));
     }
-    hook::delete_passive(turn);
+    tidy::delete_passive(turn);
     Course::Tidying { succeeded: false, until: turn.now() + TIDYING }
 }
 

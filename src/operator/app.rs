@@ -176,9 +176,9 @@ impl Actor {
             tracing::info!(application = %self.owner, operation = %running.operation.id, "goes on with an operation");
             self.request = self.last.as_ref().and_then(|last| last.operation.clone());
             let now = now();
-            let pause = running.retry_at.map_or(Duration::ZERO, |at| {
-                at.duration_since(now).try_into().unwrap_or(Duration::ZERO)
-            });
+            let pause = running
+                .retry_at
+                .map_or(Duration::ZERO, |at| at.duration_since(now).try_into().unwrap_or(Duration::ZERO));
             self.waiting = Some(Waiting {
                 is_retry: running.retry_at.is_some(),
                 operation: running.operation,
@@ -335,9 +335,9 @@ impl Actor {
             allow_missing_kinds,
         };
         let wants = loaded.documents.and_then(|documents| {
-            desired(documents, context).map(Arc::new).map_err(|problems| {
-                problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-            })
+            desired(documents, context)
+                .map(Arc::new)
+                .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         });
         let revision = wants.as_ref().map_or(loaded.digest, |desired| desired.revision.clone());
         self.source = Some(Sourced {
@@ -397,7 +397,8 @@ impl Actor {
         };
         let changed = seen != self.maps_seen;
         self.maps_seen = seen;
-        let revisions: Vec<_> = self.maps_seen.iter().map(|seen| seen.as_ref().and_then(|(_, r)| r.as_deref())).collect();
+        let revisions: Vec<_> =
+            self.maps_seen.iter().map(|seen| seen.as_ref().and_then(|(_, r)| r.as_deref())).collect();
         let alone = revisions.len() <= 1;
         let agreed = revisions.iter().all(|revision| revision.is_some() && *revision == revisions[0]);
         let disagreed = !agreed && revisions.iter().any(Option::is_some);
@@ -414,7 +415,9 @@ impl Actor {
 
     /// Puts the finalizer and the ApplySet marks onto the Application. False: tried again later.
     async fn mark(&mut self) -> bool {
-        let Some(change) = application::missing_marks(&self.application, &self.owner, &self.ledger) else { return true };
+        let Some(change) = application::missing_marks(&self.application, &self.owner, &self.ledger) else {
+            return true;
+        };
         if self.writer.writing.is_some() {
             // The status write that is under way moves the resourceVersion: after it.
             return true;
@@ -478,15 +481,15 @@ impl Actor {
             Next::Start(operation, request) => {
                 tracing::info!(application = %self.owner, operation = %operation.id, revision = %operation.revision, "starts an operation");
                 self.request = request;
-                self.waiting =
-                    Some(Waiting { operation, until: Instant::now(), resumed: None, is_retry: false });
+                self.waiting = Some(Waiting { operation, until: Instant::now(), resumed: None, is_retry: false });
             }
             Next::Stop(stop) => self.stop_operation(stop).await,
             Next::ClearRequest => {
                 let recorded = self.writer.written.as_ref().and_then(|status| {
                     status.pointer("/operationState/requestGeneration").and_then(serde_json::Value::as_i64)
                 });
-                let nothing_to_record = running.is_none() && application.operation.as_ref().is_some_and(|o| o.terminate.is_some());
+                let nothing_to_record =
+                    running.is_none() && application.operation.as_ref().is_some_and(|o| o.terminate.is_some());
                 if nothing_to_record || recorded >= application.metadata.generation {
                     if self.writer.writing.is_none() {
                         self.change(application::clear_request()).await;
@@ -616,7 +619,8 @@ impl Actor {
             Some(Err(problem)) => Err(problem.as_str()),
             None => Err("the source has not been read yet"),
         };
-        let conditions = self.application.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        let conditions =
+            self.application.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
         self.view.peek(|members| {
             report::status(Standing {
                 now: now(),

@@ -19,10 +19,16 @@ async fn i5_a_deleted_application_leaves_nothing_and_goes_in_reverse_wave_order(
     place.apply("app", &manifests.concat()).await;
     place.ended("app", OperationPhase::Succeeded).await;
     place.applications().delete("app", &kube::api::DeleteParams::default()).await.unwrap();
-    eventually("the Application is gone", || async { place.applications().get_opt("app").await.unwrap().is_none().then_some(()) }).await;
-    for (api_version, kind, name) in
-        [("v1", "ConfigMap", "zero"), ("apps/v1", "Deployment", "first"), ("v1", "ConfigMap", "second"), ("batch/v1", "Job", "migrate")]
-    {
+    eventually("the Application is gone", || async {
+        place.applications().get_opt("app").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    for (api_version, kind, name) in [
+        ("v1", "ConfigMap", "zero"),
+        ("apps/v1", "Deployment", "first"),
+        ("v1", "ConfigMap", "second"),
+        ("batch/v1", "Job", "migrate"),
+    ] {
         assert!(place.uid(api_version, kind, name).await.is_none(), "{kind} {name} is still there");
     }
     let deletes: Vec<_> = place.writes().await.into_iter().filter(|entry| entry.verb == "delete").collect();
@@ -42,7 +48,10 @@ async fn an_application_that_orphans_its_objects_goes_without_them() {
     place.apply_with("app", &config_map("zero", &[], "1"), json!({"deletionPolicy": "Orphan"})).await;
     place.ended("app", OperationPhase::Succeeded).await;
     place.applications().delete("app", &kube::api::DeleteParams::default()).await.unwrap();
-    eventually("the Application is gone", || async { place.applications().get_opt("app").await.unwrap().is_none().then_some(()) }).await;
+    eventually("the Application is gone", || async {
+        place.applications().get_opt("app").await.unwrap().is_none().then_some(())
+    })
+    .await;
     assert!(place.uid("v1", "ConfigMap", "zero").await.is_some());
 }
 
@@ -95,7 +104,9 @@ async fn what_is_no_longer_wanted_is_pruned_only_when_asked_and_after_the_others
     assert!(place.uid("v1", "ConfigMap", "old").await.is_none());
     let rows = pruned.operation_state.unwrap().sync_result.unwrap().resources;
     assert_eq!(rows.iter().find(|row| row.name == "old").unwrap().status, Some(ResultStatus::Pruned));
-    place.status("app", "Synced", |status| status.sync.as_ref().is_some_and(|sync| sync.status == SyncStatus::Synced)).await;
+    place
+        .status("app", "Synced", |status| status.sync.as_ref().is_some_and(|sync| sync.status == SyncStatus::Synced))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

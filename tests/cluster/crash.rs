@@ -30,12 +30,15 @@ async fn i3_a_hook_runs_once_also_when_the_operator_is_killed_while_it_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f21_the_outcome_of_a_hook_that_ended_while_nobody_looked_is_learnt() {
     let mut place = Place::new("unseen").await;
-    let mut hook = crate::support::job_object("migrate", &[(HOOK, "PreSync")], &[("pods.swell.dev/complete-after", "2s")]);
+    let mut hook =
+        crate::support::job_object("migrate", &[(HOOK, "PreSync")], &[("pods.swell.dev/complete-after", "2s")]);
     hook["spec"]["ttlSecondsAfterFinished"] = json!(0);
     place.apply("app", &[crate::support::document(&hook), config_map("settings", &[], "1")].concat()).await;
     place.object("batch/v1", "Job", "migrate", "there", |_| true).await;
     place.kill_operator();
-    place.object("batch/v1", "Job", "migrate", "complete", |job| job.pointer("/status/succeeded") == Some(&json!(1))).await;
+    place
+        .object("batch/v1", "Job", "migrate", "complete", |job| job.pointer("/status/succeeded") == Some(&json!(1)))
+        .await;
     place.start_operator().await;
     place.ended("app", OperationPhase::Succeeded).await;
     assert_eq!(place.creates("jobs", "migrate").await, 1);

@@ -54,7 +54,8 @@ async fn i1_postsync_runs_only_after_everything_is_healthy() {
         .await;
     place.ended("app", OperationPhase::Succeeded).await;
     let smoke = place.get("batch/v1", "Job", "smoke").await.unwrap();
-    let time = |object: &serde_json::Value, pointer: &str| object.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+    let time =
+        |object: &serde_json::Value, pointer: &str| object.pointer(pointer).unwrap().as_str().unwrap().to_owned();
     let conditions = web.pointer("/status/conditions").unwrap().as_array().unwrap();
     let available = conditions.iter().find(|condition| condition["type"] == "Available").unwrap();
     assert!(
@@ -68,7 +69,12 @@ async fn i1_postsync_runs_only_after_everything_is_healthy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn v6_each_delete_policy_follows_the_outcome_of_its_own_hook() {
     let place = Place::new("policies").await;
-    let policies = [("none", None), ("succeeded", Some("HookSucceeded")), ("failed", Some("HookFailed")), ("before", Some("BeforeHookCreation"))];
+    let policies = [
+        ("none", None),
+        ("succeeded", Some("HookSucceeded")),
+        ("failed", Some("HookFailed")),
+        ("before", Some("BeforeHookCreation")),
+    ];
     for (outcome, pod) in [("ok", &[][..]), ("bad", FAIL)] {
         let jobs: String = policies
             .iter()
@@ -86,7 +92,11 @@ async fn v6_each_delete_policy_follows_the_outcome_of_its_own_hook() {
         place.gone("batch/v1", "Job", gone).await;
     }
     for stays in ["ok-none", "ok-failed", "ok-before", "bad-none", "bad-succeeded", "bad-before"] {
-        assert!(place.uid("batch/v1", "Job", stays).await.is_some(), "{stays} stays");
+        assert!(
+            place.uid("batch/v1", "Job", stays).await.is_some(),
+            "{stays} stays\n{bad:#?}\n{}",
+            place.operator_log()
+        );
     }
     for (status, deleted) in [(ok, "ok-succeeded"), (bad, "bad-failed")] {
         assert_eq!(status.hooks.len(), 4);
@@ -100,9 +110,10 @@ async fn v6_each_delete_policy_follows_the_outcome_of_its_own_hook() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f21_a_hook_job_with_a_time_to_live_of_zero_is_recorded_with_its_outcome() {
     let place = Place::new("ttl").await;
-    for (app, pod, phase, verdict) in
-        [("good", &[][..], OperationPhase::Succeeded, HookVerdict::Succeeded), ("bad", FAIL, OperationPhase::Failed, HookVerdict::Failed)]
-    {
+    for (app, pod, phase, verdict) in [
+        ("good", &[][..], OperationPhase::Succeeded, HookVerdict::Succeeded),
+        ("bad", FAIL, OperationPhase::Failed, HookVerdict::Failed),
+    ] {
         let mut hook = job_object(&format!("{app}-job"), &[(HOOK, "PreSync")], pod);
         hook["spec"]["ttlSecondsAfterFinished"] = json!(0);
         place.apply(app, &document(&hook)).await;
@@ -132,13 +143,22 @@ async fn f23_a_second_sync_deletes_the_leftover_and_runs_the_hook_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f33_a_passive_hook_is_applied_in_place_and_f30_outlives_the_jobs_that_need_it() {
     let place = Place::new("passive").await;
-    let helper = config_map("helper", &[(HOOK, "PreSync"), ("argocd.argoproj.io/sync-wave", "-1"), (POLICY, "HookSucceeded")], "1");
+    let helper = config_map(
+        "helper",
+        &[(HOOK, "PreSync"), ("argocd.argoproj.io/sync-wave", "-1"), (POLICY, "HookSucceeded")],
+        "1",
+    );
     let kept = config_map("kept", &[(HOOK, "PreSync")], "1");
     let migrate = job("migrate", &[(HOOK, "PreSync")], &[("pods.swell.dev/complete-after", "2s")]);
     let manifests = [helper, kept, migrate].concat();
     place.apply("app", &manifests).await;
-    let running = place.object("batch/v1", "Job", "migrate", "running", |job| job.pointer("/status/active") == Some(&json!(1))).await;
-    assert!(place.uid("v1", "ConfigMap", "helper").await.is_some(), "the helper is there while the Job runs: {running}");
+    let running = place
+        .object("batch/v1", "Job", "migrate", "running", |job| job.pointer("/status/active") == Some(&json!(1)))
+        .await;
+    assert!(
+        place.uid("v1", "ConfigMap", "helper").await.is_some(),
+        "the helper is there while the Job runs: {running}"
+    );
     let first = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap().id;
     place.gone("v1", "ConfigMap", "helper").await;
     let before = place.uid("v1", "ConfigMap", "kept").await.unwrap();
@@ -153,7 +173,11 @@ async fn h1_a_hook_with_a_generated_name_runs_once_an_operation_and_helm_hooks_r
     let mut generated = job_object("x", &[(HOOK, "PreSync")], &[]);
     generated["metadata"]["name"] = json!(null);
     generated["metadata"]["generateName"] = json!("migrate-");
-    let helm = job("smoke", &[("helm.sh/hook", "post-install,post-upgrade"), ("helm.sh/hook-delete-policy", "hook-succeeded")], &[]);
+    let helm = job(
+        "smoke",
+        &[("helm.sh/hook", "post-install,post-upgrade"), ("helm.sh/hook-delete-policy", "hook-succeeded")],
+        &[],
+    );
     let test = job("test", &[("helm.sh/hook", "test")], &[]);
     place.apply("app", &[document(&generated), helm, test].concat()).await;
     let status = place.ended("app", OperationPhase::Succeeded).await;

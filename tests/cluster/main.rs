@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 mod changes;
-mod crd;
 mod crash;
+mod crd;
 mod hooks;
 mod ownership;
 mod refusals;

@@ -19,7 +19,11 @@ async fn i5_members_carry_label_bucket_and_identity_and_the_application_the_appl
     let applied = settings.pointer("/metadata/annotations").unwrap()["swell.dev/applied"].as_str().unwrap().to_owned();
     assert!(applied.starts_with("1."), "{applied}");
     let managers = settings.pointer("/metadata/managedFields").unwrap().as_array().unwrap();
-    assert!(managers.iter().any(|entry| entry["manager"] == json!(owner.field_manager()) && entry["operation"] == json!("Apply")));
+    assert!(
+        managers
+            .iter()
+            .any(|entry| entry["manager"] == json!(owner.field_manager()) && entry["operation"] == json!("Apply"))
+    );
     let application = place.applications().get("app").await.unwrap();
     let metadata = application.metadata;
     assert_eq!(metadata.labels.unwrap()["applyset.kubernetes.io/id"], owner.membership_id());
@@ -39,14 +43,19 @@ async fn i6_an_object_of_another_application_is_refused_with_its_name() {
     let settings = place.get("v1", "ConfigMap", "settings").await.unwrap();
     assert_eq!(settings.pointer("/data/value"), Some(&json!("one")));
     place.applications().delete("two", &kube::api::DeleteParams::default()).await.unwrap();
-    crate::support::eventually("two is gone", || async { place.applications().get_opt("two").await.unwrap().is_none().then_some(()) }).await;
+    crate::support::eventually("two is gone", || async {
+        place.applications().get_opt("two").await.unwrap().is_none().then_some(())
+    })
+    .await;
     assert!(place.uid("v1", "ConfigMap", "settings").await.is_some(), "its deletion deletes nothing of the other's");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i6_a_copy_with_our_marks_is_a_stray_that_no_prune_and_no_deletion_touches() {
     let place = Place::new("stray").await;
-    place.apply_with("app", &config_map("settings", &[], "1"), json!({"syncPolicy": {"automated": {"prune": true}}})).await;
+    place
+        .apply_with("app", &config_map("settings", &[], "1"), json!({"syncPolicy": {"automated": {"prune": true}}}))
+        .await;
     let first = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap().id;
     let mut copy = place.get("v1", "ConfigMap", "settings").await.unwrap();
     copy["metadata"] = json!({
@@ -80,7 +89,9 @@ async fn drift_is_seen_by_ownership_and_fields_of_others_are_none() {
     place.apply("app", &deployment("web", &[], &[])).await;
     place.ended("app", OperationPhase::Succeeded).await;
     let synced = |wanted: &'static str| {
-        move |status: &swell::api::ApplicationStatus| status.sync.as_ref().is_some_and(|sync| sync.status.as_str() == wanted)
+        move |status: &swell::api::ApplicationStatus| {
+            status.sync.as_ref().is_some_and(|sync| sync.status.as_str() == wanted)
+        }
     };
     place.status("app", "Synced", synced("Synced")).await;
     let deployments = place.api("apps/v1", "Deployment");

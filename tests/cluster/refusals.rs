@@ -35,7 +35,8 @@ async fn i9_an_object_that_the_account_may_not_write_is_told_before_any_write_wi
     let other = namespace(&place.client, "foreign").await;
     place.also_look_at(&other);
     place.start_operator().await;
-    let foreign = document(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": other}}));
+    let foreign =
+        document(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": other}}));
     let manifests = [config_map("good", &[], "1"), foreign].concat();
     place.apply("app", &manifests).await;
     let state = place.ended("app", OperationPhase::Failed).await.operation_state.unwrap();
@@ -43,7 +44,10 @@ async fn i9_an_object_that_the_account_may_not_write_is_told_before_any_write_wi
     assert!(message.starts_with("nothing was written"), "{message}");
     let said = format!("service account {}/default may not create configmaps in namespace {other}", place.namespace);
     assert!(message.contains(&said), "{message}");
-    let command = format!("kubectl create rolebinding default-edit --namespace {other} --clusterrole edit --serviceaccount {}:default", place.namespace);
+    let command = format!(
+        "kubectl create rolebinding default-edit --namespace {other} --clusterrole edit --serviceaccount {}:default",
+        place.namespace
+    );
     assert!(message.contains(&command), "{message}");
     assert!(place.writes().await.is_empty(), "nothing was written");
     // The command is one that works.
@@ -56,7 +60,8 @@ async fn i9_an_object_that_the_account_may_not_write_is_told_before_any_write_wi
 #[tokio::test(flavor = "multi_thread")]
 async fn f63_what_the_rehearsal_refuses_is_told_before_the_migration_has_run() {
     let place = Place::new("rehearsal").await;
-    let mut bad = serde_json::from_str::<serde_json::Value>(deployment("web", &[], &[]).trim_start_matches("---\n")).unwrap();
+    let mut bad =
+        serde_json::from_str::<serde_json::Value>(deployment("web", &[], &[]).trim_start_matches("---\n")).unwrap();
     bad["spec"]["template"]["metadata"]["labels"] = json!({"app": "other"});
     let manifests = [job("migrate", &[("argocd.argoproj.io/hook", "PreSync")], &[]), document(&bad)].concat();
     place.apply("app", &manifests).await;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::Client;
 use serde_json::{Value, json};
 use swell::api::{Application, ApplicationStatus, OperationPhase};
 use swell::engine::object::Owner;
@@ -205,7 +205,14 @@ impl Place {
     }
 
     /// Waits until an object is there and `done` says so of it.
-    pub(crate) async fn object(&self, api_version: &str, kind: &str, name: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn object(
+        &self,
+        api_version: &str,
+        kind: &str,
+        name: &str,
+        what: &str,
+        done: impl Fn(&Value) -> bool,
+    ) -> Value {
         eventually(&format!("{kind} {name}: {what}"), || async {
             self.get(api_version, kind, name).await.filter(|object| done(object))
         })
@@ -221,7 +228,12 @@ impl Place {
     }
 
     /// Waits until the status of an Application is as `done` wants it.
-    pub(crate) async fn status(&self, name: &str, what: &str, done: impl Fn(&ApplicationStatus) -> bool) -> ApplicationStatus {
+    pub(crate) async fn status(
+        &self,
+        name: &str,
+        what: &str,
+        done: impl Fn(&ApplicationStatus) -> bool,
+    ) -> ApplicationStatus {
         let found = poll(PATIENCE, || async {
             let application = self.applications().get_opt(name).await.unwrap()?;
             application.status.filter(|status| done(status))
@@ -231,7 +243,10 @@ impl Place {
             Some(status) => status,
             None => {
                 let last = self.applications().get_opt(name).await.unwrap().and_then(|application| application.status);
-                panic!("Application {name} never became {what}; its status: {last:#?}\nlog of the operator:\n{}", self.operator_log())
+                panic!(
+                    "Application {name} never became {what}; its status: {last:#?}\nlog of the operator:\n{}",
+                    self.operator_log()
+                )
             }
         }
     }
@@ -270,6 +285,8 @@ impl Place {
             entry.is_write()
                 && entry.stage == "ResponseComplete"
                 && entry.acting_user() == account
+                // A delete says in its body that it is a dry run.
+                && entry.request_object.as_ref().is_none_or(|body| body.get("dryRun").is_none())
                 && entry.group != "authorization.k8s.io"
         });
         entries

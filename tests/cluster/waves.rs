@@ -37,21 +37,20 @@ async fn i1_no_object_of_the_second_wave_exists_before_the_first_is_ready() {
     let ready = tokio::spawn(first_version(deployments, from_deployments, |object| {
         object.data.pointer("/status/availableReplicas") == Some(&json!(1))
     }));
-    let created = tokio::spawn(first_version(maps, from_maps, |object| object.metadata.name.as_deref() == Some("second")));
-    let manifests = [
-        deployment("first", &[], &[("pods.swell.dev/ready-after", "3s")]),
-        config_map("second", &[(WAVE, "1")], "x"),
-    ];
+    let created =
+        tokio::spawn(first_version(maps, from_maps, |object| object.metadata.name.as_deref() == Some("second")));
+    let manifests =
+        [deployment("first", &[], &[("pods.swell.dev/ready-after", "3s")]), config_map("second", &[(WAVE, "1")], "x")];
     place.apply("app", &manifests.concat()).await;
     let waiting = place
         .status("app", "waiting in its first stage", |status| {
             let stage = status.operation_state.as_ref().and_then(|state| state.stage.as_ref());
-            stage.is_some_and(|stage| stage.text == "Sync 0 (1/2)" && stage.blocked_on.iter().any(|b| b.reason.is_some()))
+            stage.is_some_and(|stage| stage.text == "Sync 0 (1/2)" && stage.deadline.is_some())
         })
         .await;
     let stage = waiting.operation_state.unwrap().stage.unwrap();
     assert_eq!(stage.blocked_on[0].name, "first", "the status says what is waited for");
-    assert!(stage.deadline.is_some(), "and until when");
+    assert!(stage.blocked_on[0].reason.is_some(), "and why");
     let status = place.ended("app", OperationPhase::Succeeded).await;
     assert_eq!(status.sync.unwrap().status, SyncStatus::Synced);
     assert_eq!(status.health.unwrap().status, HealthStatus::Healthy);
@@ -74,14 +73,13 @@ async fn v1_the_last_wave_is_waited_for_like_every_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i10_a_resync_of_a_synced_application_writes_nothing() {
     let mut place = Place::new("quiet").await;
-    let manifests = [
-        config_map("settings", &[], "1"),
-        deployment("web", &[(WAVE, "1")], &[]),
-        job("import", &[(WAVE, "2")], &[]),
-    ];
+    let manifests =
+        [config_map("settings", &[], "1"), deployment("web", &[(WAVE, "1")], &[]), job("import", &[(WAVE, "2")], &[])];
     place.apply("app", &manifests.concat()).await;
     let first = place.ended("app", OperationPhase::Succeeded).await;
-    place.status("app", "Ready", |status| status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")).await;
+    place
+        .status("app", "Ready", |status| status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+        .await;
 
     // A restart reads everything anew: still nothing to write, for the Application neither.
     place.kill_operator();
@@ -100,7 +98,9 @@ async fn i10_a_resync_of_a_synced_application_writes_nothing() {
     let by_operator = audit.read_since(mark, &Filter::namespace(&place.namespace)).unwrap();
     let asked = by_operator
         .iter()
-        .find(|entry| entry.resource == "applications" && entry.verb == "patch" && !entry.user_agent.starts_with("swell/"))
+        .find(|entry| {
+            entry.resource == "applications" && entry.verb == "patch" && !entry.user_agent.starts_with("swell/")
+        })
         .unwrap();
     let early: Vec<_> = by_operator
         .iter()

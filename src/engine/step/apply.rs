@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::stage::{back_off, blocked, is_late, waited};
-use super::{Turn, hook};
+use super::{Turn, tidy};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, Written};
 use crate::engine::desired::Manifest;
@@ -40,7 +40,7 @@ pub(super) fn start(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
             let force = manifest.settings.conflicts == Conflicts::Force;
             apply(manifest, stage, id, run, force, None, turn);
         }
-        None if hook::ended_job(manifest, turn) => {
+        None if tidy::ended_job(manifest, turn) => {
             run.applied = true;
             run.note = Some("ended earlier with this content".to_owned());
             run.state = TaskState::Over(Finish::Done);
@@ -69,7 +69,11 @@ pub(super) fn answered(
             turn.wake_at(until);
             run.state = TaskState::Backoff { until, fault: fault.clone() };
         }
-        Answer::Recorded(_) | Answer::Rights(_) | Answer::Rehearsed(..) | Answer::Collected(..) | Answer::Tidied(..) => {}
+        Answer::Recorded(_)
+        | Answer::Rights(_)
+        | Answer::Rehearsed(..)
+        | Answer::Collected(..)
+        | Answer::Tidied(..) => {}
     }
 }
 
@@ -113,6 +117,7 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
         }
         TaskState::Held
         | TaskState::Writing
+        | TaskState::Deleting { .. }
         | TaskState::After(_)
         | TaskState::Looking(_)
         | TaskState::Recording { .. }
@@ -137,7 +142,7 @@ fn wait(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, 
     };
     match verdict(manifest, run, live, turn.now()) {
         Judged::Done(note) => {
-            hook::keep_ended_job(manifest, live, turn);
+            tidy::keep_ended_job(manifest, live, turn);
             if let Some(note) = note {
                 run.note = Some(note);
             }
@@ -235,7 +240,14 @@ fn written_at(live: &Live, run: &TaskRun) -> Option<Timestamp> {
     }
 }
 
-fn written(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, live: &Arc<Live>, turn: &mut Turn<'_>) {
+fn written(
+    manifest: &Arc<Manifest>,
+    stage: &Stage,
+    id: TaskId,
+    run: &mut TaskRun,
+    live: &Arc<Live>,
+    turn: &mut Turn<'_>,
+) {
     run.tries = 0;
     if live.deleting.is_some() {
         // The server answers 200 to an apply onto an object that is on its way out.
@@ -258,7 +270,14 @@ fn written(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
 fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
     match fault.kind {
         FaultKind::Conflict if manifest.settings.conflicts == Conflicts::Fail => {
-            fail(run, format!("another field manager owns fields of it, and {} says Fail: {}", crate::api::annotations::CONFLICTS, fault.message));
+            fail(
+                run,
+                format!(
+                    "another field manager owns fields of it, and {} says Fail: {}",
+                    crate::api::annotations::CONFLICTS,
+                    fault.message
+                ),
+            );
         }
         FaultKind::Conflict | FaultKind::Exists => look(manifest, id, run, Why::Conflict, turn),
         FaultKind::Transient => put_off(run, fault, turn),
@@ -305,7 +324,9 @@ fn looked(
     match (why, live) {
         (Why::Conflict, Some(live)) => apply(manifest, stage, id, run, true, Some(live.version), turn),
         // It was there all the time: the label had gone, or the view was behind.
-        (Why::Vanished, Some(live)) if live.deleting.is_none() => apply(manifest, stage, id, run, true, Some(live.version), turn),
+        (Why::Vanished, Some(live)) if live.deleting.is_none() => {
+            apply(manifest, stage, id, run, true, Some(live.version), turn)
+        }
         (Why::Vanished, None) if is_ended_job(manifest, run) => run.state = TaskState::Over(Finish::Done),
         (Why::Vanished, None) if run.reapplied => {
             fail(run, "was deleted by someone else, and again after it was applied anew".to_owned());

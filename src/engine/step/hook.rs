@@ -35,7 +35,7 @@ pub(super) fn start(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
         run.note = Some("ended before the restart".to_owned());
         let outcome = outcome.clone();
         if let (RecordStage::Ended(uid, _), true) = (&record.stage, runs_to_end(manifest)) {
-            owe_cleanup(manifest, &hook, uid, &outcome, 0, turn);
+            tidy::owe_cleanup(manifest, &hook, uid, &outcome, 0, turn);
         }
         over(run, outcome);
         return;
@@ -74,9 +74,12 @@ pub(super) fn answered(
             run.state = TaskState::Draining { uid, outcome, until };
             judge(manifest, stage, id, run, turn);
         }
-        (Answer::Written(_, Err(fault)), TaskState::Leaving { .. }) => refused(manifest, stage, id, run, fault, turn),
+        (Answer::Written(_, Err(fault)), TaskState::Deleting { .. }) => refused(manifest, stage, id, run, fault, turn),
         // The leftover's delete was taken; its end is awaited.
-        (Answer::Written(_, Ok(_)), TaskState::Leaving { .. }) => judge(manifest, stage, id, run, turn),
+        (Answer::Written(_, Ok(_)), TaskState::Deleting { uid }) => {
+            run.state = TaskState::Leaving { uid: uid.clone() };
+            judge(manifest, stage, id, run, turn);
+        }
         (Answer::Written(_, result), _) if runs_to_end(manifest) => match result {
             Ok(Some(live)) => created(manifest, stage, id, run, live, turn),
             Ok(None) => judge(manifest, stage, id, run, turn),
@@ -143,7 +146,10 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
             let finalizers = live.as_ref().and_then(|live| live.deleting.clone()).unwrap_or_default();
             let reason = match finalizers.is_empty() {
                 true => "the hook of an earlier run is being deleted".to_owned(),
-                false => format!("the hook of an earlier run is being deleted, held by finalizers: {}", finalizers.join(", ")),
+                false => format!(
+                    "the hook of an earlier run is being deleted, held by finalizers: {}",
+                    finalizers.join(", ")
+                ),
             };
             if is_late(run, turn) {
                 let cause = format!("{reason}; it was not gone within {}", waited(run, turn.now()));
@@ -160,6 +166,7 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
         }
         TaskState::Held
         | TaskState::Writing
+        | TaskState::Deleting { .. }
         | TaskState::After(_)
         | TaskState::Looking(_)
         | TaskState::Collecting { .. }
@@ -174,171 +181,14 @@ pub(super) fn collect(id: TaskId, run: &mut TaskRun, uid: Arc<str>, cause: Strin
     run.state = TaskState::Collecting { uid, cause, stop };
 }
 
-/// Sends the clean-ups whose records are durable.
-pub(super) fn tidy(turn: &mut Turn<'_>) {
-    let now = turn.now();
-    let durable: Vec<ObjectKey> = {
-        let keys: Vec<_> = turn.ledger.owed().iter().map(|(key, owed)| (key.clone(), owed.after)).collect();
-        keys.into_iter().filter(|(_, after)| turn.ledger.is_durable(*after)).map(|(key, _)| key).collect()
-    };
-    for key in durable {
-        let Some(owed) = turn.ledger.owed().get_mut(&key) else { continue };
-        if owed.in_flight || owed.earlier > 0 {
-            continue;
-        }
-        if let Some(not_before) = owed.not_before.filter(|at| *at > now) {
-            turn.wake_at(not_before);
-            continue;
-        }
-        owed.in_flight = true;
-        let write = owed.write.clone();
-        turn.actions.push(Action::Tidy { key, write });
-    }
-}
-
-/// Takes in how a clean-up went. What cannot be done is given up after some tries: the record stays Ended and tells it.
-pub(super) fn tidied(ledger: &mut Ledger, key: &ObjectKey, result: &Result<(), Fault>, now: jiff::Timestamp) {
-    if let Some(owed) = ledger.owed().get_mut(key).filter(|owed| owed.earlier > 0) {
-        owed.earlier -= 1;
-        return;
-    }
-    match result {
-        Err(fault) if matches!(fault.kind, FaultKind::Transient | FaultKind::Conflict) => {
-            let Some(owed) = ledger.owed().get_mut(key) else { return };
-            owed.in_flight = false;
-            owed.tries += 1;
-            let delay = std::time::Duration::from_millis(500 * u64::from(owed.tries.min(20)));
-            owed.not_before = now.checked_add(delay).ok();
-            if owed.tries > 20 {
-                ledger.owed().remove(key);
-            }
-        }
-        Err(fault) if !matches!(fault.kind, FaultKind::NotFound | FaultKind::KindMissing) => {
-            ledger.owed().remove(key);
-        }
-        Ok(()) | Err(_) => ledger.settle(key, now),
-    }
-}
-
 /// When a hook of this attempt was created, if its record says so.
 pub(super) fn created_at(key: &ObjectKey, stage: &Stage, turn: &Turn<'_>) -> Option<jiff::Timestamp> {
     let record = turn.ledger.of_run(&(key.clone(), stage.phase), &turn.operation.run(stage.phase))?;
     matches!(record.stage, RecordStage::Created(_)).then_some(record.at)
 }
 
-/// After a restart in SyncFail, whose earlier stages are not gone through again: what their hooks left to clean up.
-pub(super) fn owe_again(turn: &mut Turn<'_>) {
-    let mut due = Vec::new();
-    for (id, record) in turn.ledger.hooks() {
-        if let RecordStage::Ended(uid, outcome) = &record.stage
-            && record.run == turn.operation.run(id.1)
-            && !uid.is_empty()
-            && let Some(manifest) = manifest_of(id, turn).filter(|manifest| is_hook(manifest) && runs_to_end(manifest))
-        {
-            due.push((id.clone(), uid.clone(), outcome.clone(), manifest.clone()));
-        }
-    }
-    for (id, uid, outcome, manifest) in due {
-        owe_cleanup(&manifest, &id, &uid, &outcome, 0, turn);
-    }
-}
-
-/// When everything is deleted: the hooks around the deletion go too (V11), those of failed attempts included. One that names a policy
-/// for its outcome keeps to that.
-pub(super) fn delete_deletion_hooks(turn: &mut Turn<'_>) {
-    let members = turn.seen.members;
-    for (key, live) in members.iter().filter(|(_, live)| live.is_member(&turn.owner) && live.is_deletion_hook()) {
-        let Some(run) = &live.hook else { continue };
-        let id = (key.clone(), run.phase);
-        let this = turn.operation.run(run.phase) == *run;
-        let by_outcome = manifest_of(&id, turn).is_some_and(|manifest| {
-            effective_policies(manifest).iter().any(|policy| *policy != DeletePolicy::BeforeHookCreation)
-        });
-        if (this && by_outcome) || live.deleting.is_some() || turn.ledger.owed().contains_key(key) {
-            continue;
-        }
-        let write =
-            Write::Delete { key: key.clone(), uid: live.uid.clone(), version: None, propagation: Propagation::Foreground };
-        turn.ledger.owe(write, this.then_some(id), 0);
-    }
-}
-
-/// When an attempt ends: passive hooks of it go by their policy (V6).
-pub(super) fn delete_passive(turn: &mut Turn<'_>) {
-    let mut due = Vec::new();
-    for (id, record) in turn.ledger.hooks() {
-        if record.run.operation != turn.operation.id {
-            continue;
-        }
-        let (RecordStage::Ended(uid, outcome), Some(manifest)) = (&record.stage, manifest_of(id, turn)) else { continue };
-        if !runs_to_end(manifest) && deletes(manifest, outcome) {
-            due.push((id.clone(), uid.clone(), manifest.clone()));
-        }
-    }
-    for (id, uid, manifest) in due {
-        owe_delete(&manifest, &id, &uid, 0, turn);
-    }
-}
-
-/// Whether a plain Job with this content has ended before and may be gone by now (V19).
-pub(super) fn ended_job(manifest: &Manifest, turn: &Turn<'_>) -> bool {
-    turn.ledger
-        .hooks()
-        .get(&(manifest.key.clone(), Phase::Sync))
-        .is_some_and(|record| record.digest == manifest.content && record.outcome().is_some_and(|o| o.succeeded))
-}
-
-/// Records the end of a plain Job that has a time to live, and gives it that time once the record is durable.
-pub(super) fn keep_ended_job(manifest: &Manifest, live: &Live, turn: &mut Turn<'_>) {
-    let Some(ttl) = manifest.ttl.filter(|_| !is_hook(manifest)) else { return };
-    let id = (manifest.key.clone(), Phase::Sync);
-    let write = ttl_patch(&manifest.key, &live.uid, ttl);
-    let record = turn.ledger.hooks().get(&id).filter(|record| record.digest == manifest.content);
-    match record.map(|record| &record.stage) {
-        Some(RecordStage::Cleared(uid, _)) if *uid == live.uid => return,
-        // A restart came between the record and the patch.
-        Some(RecordStage::Ended(uid, _)) if *uid == live.uid => {
-            turn.ledger.owe(write, Some(id), 0);
-            return;
-        }
-        _ => {}
-    }
-    let outcome = HookOutcome { succeeded: true, message: "completed".to_owned(), log: None };
-    let record = HookRecord {
-        run: turn.operation.run(Phase::Sync),
-        stage: RecordStage::Ended(live.uid.clone(), outcome),
-        digest: manifest.content,
-        at: turn.now(),
-    };
-    let after = turn.ledger.record(id.clone(), record);
-    turn.ledger.owe(write, Some(id), after);
-}
-
-fn is_hook(manifest: &Manifest) -> bool {
-    matches!(manifest.settings.class, crate::engine::settings::Class::Hook(_))
-}
-
-fn runs_to_end(manifest: &Manifest) -> bool {
+pub(super) fn runs_to_end(manifest: &Manifest) -> bool {
     health::runs_to_end(&manifest.key.kind.group, &manifest.key.kind.kind)
-}
-
-fn manifest_of<'a>(id: &HookId, turn: &Turn<'a>) -> Option<&'a Arc<Manifest>> {
-    let plan = turn.plan;
-    plan.stages
-        .iter()
-        .chain(&plan.sync_fail)
-        .filter(|stage| stage.phase == id.1)
-        .flat_map(|stage| &stage.tasks)
-        .filter(|task| named(task, &turn.operation.run(id.1)) == id.0)
-        .find_map(|task| task.manifest())
-}
-
-/// The object of a task in a run, its generated name filled in.
-fn named(task: &Task, run: &HookRun) -> ObjectKey {
-    match task.manifest().and_then(|manifest| manifest.generate_name.as_ref()) {
-        Some(prefix) => task.key.with_name(&run.generated_name(prefix)),
-        None => task.key.clone(),
-    }
 }
 
 /// What a quorum read before (or after an unknown outcome of) the creation shows.
@@ -369,14 +219,24 @@ fn looked(
             // Really gone, without our asking: judged by its last seen state.
             match run.last_end {
                 Some(true) => {
-                    let outcome = HookOutcome { succeeded: true, message: "succeeded, and was deleted by someone else".to_owned(), log: None };
+                    let outcome = HookOutcome {
+                        succeeded: true,
+                        message: "succeeded, and was deleted by someone else".to_owned(),
+                        log: None,
+                    };
                     record_end(manifest, stage, run, &known.unwrap_or_else(|| "".into()), outcome, turn);
                 }
-                Some(false) => record_failure(manifest, stage, run, "failed, and was deleted by someone else".to_owned(), turn),
-                None => record_failure(manifest, stage, run, "was deleted by someone else while it ran".to_owned(), turn),
+                Some(false) => {
+                    record_failure(manifest, stage, run, "failed, and was deleted by someone else".to_owned(), turn)
+                }
+                None => {
+                    record_failure(manifest, stage, run, "was deleted by someone else while it ran".to_owned(), turn)
+                }
             }
         }
-        (Some(live), _) if live.hook.as_ref() == Some(&this) && live.is_member(&turn.owner) && !runs_to_end(manifest) => {
+        (Some(live), _)
+            if live.hook.as_ref() == Some(&this) && live.is_member(&turn.owner) && !runs_to_end(manifest) =>
+        {
             // Applied before a restart, or by a write whose answer was lost.
             apply::start(manifest, stage, id, run, turn);
             finish_passive(manifest, stage, run, turn);
@@ -385,7 +245,13 @@ fn looked(
             created(manifest, stage, id, run, live, turn);
         }
         (Some(_), _) if known.is_some() => {
-            record_failure(manifest, stage, run, "was deleted by someone else and replaced by another object of its name".to_owned(), turn);
+            record_failure(
+                manifest,
+                stage,
+                run,
+                "was deleted by someone else and replaced by another object of its name".to_owned(),
+                turn,
+            );
         }
         (Some(live), _) => {
             if let Some(refusal) = apply::belongs_to_another(live, turn) {
@@ -393,22 +259,26 @@ fn looked(
                 return;
             }
             // A leftover of another run never counts (V5): it goes, with its pods, before this one comes.
-            if live.deleting.is_none() {
-                turn.actions.push(Action::Write {
-                    task: id,
-                    write: Write::Delete {
-                        key: run.key.clone(),
-                        uid: live.uid.clone(),
-                        version: None,
-                        propagation: Propagation::Foreground,
-                    },
-                });
-            } else if live.deleting.as_ref().is_some_and(|f| f.iter().any(|f| f == ARGO_HOOK_FINALIZER)) {
-                turn.actions.push(Action::Write { task: id, write: without_finalizer(&run.key, live) });
-            }
-            run.state = TaskState::Leaving { uid: live.uid.clone() };
+            let write = match &live.deleting {
+                None => Some(Write::Delete {
+                    key: run.key.clone(),
+                    uid: live.uid.clone(),
+                    version: None,
+                    propagation: Propagation::Foreground,
+                }),
+                Some(held_by) if held_by.iter().any(|name| name == ARGO_HOOK_FINALIZER) => {
+                    Some(without_finalizer(&run.key, live))
+                }
+                Some(_) => None,
+            };
             blocked(run, "Missing", "the hook of an earlier run is being deleted".to_owned(), turn.now());
-            is_late(run, turn);
+            if let Some(write) = write {
+                run.state = TaskState::Deleting { uid: live.uid.clone() };
+                turn.actions.push(Action::Write { task: id, write });
+            } else {
+                run.state = TaskState::Leaving { uid: live.uid.clone() };
+                is_late(run, turn);
+            }
         }
         (None, _) if known.is_some() => {
             record_failure(manifest, stage, run, "was deleted by someone else while it ran".to_owned(), turn);
@@ -435,7 +305,14 @@ fn create(manifest: &Manifest, id: TaskId, run: &mut TaskRun, this: &HookRun, tu
     turn.actions.push(Action::Write { task: id, write: Write::Create { key: run.key.clone(), body } });
 }
 
-fn created(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, live: &Arc<Live>, turn: &mut Turn<'_>) {
+fn created(
+    manifest: &Arc<Manifest>,
+    stage: &Stage,
+    id: TaskId,
+    run: &mut TaskRun,
+    live: &Arc<Live>,
+    turn: &mut Turn<'_>,
+) {
     run.applied = true;
     run.tries = 0;
     run.written = Some(crate::engine::attempt::Written {
@@ -448,15 +325,26 @@ fn created(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
     let hook = (run.key.clone(), stage.phase);
     let this = turn.operation.run(stage.phase);
     if turn.ledger.of_run(&hook, &this).is_none_or(|record| record.uid().is_none()) {
-        let record =
-            HookRecord { run: this, stage: RecordStage::Created(live.uid.clone()), digest: manifest.content, at: turn.now() };
+        let record = HookRecord {
+            run: this,
+            stage: RecordStage::Created(live.uid.clone()),
+            digest: manifest.content,
+            at: turn.now(),
+        };
         turn.ledger.record(hook, record);
     }
     watch(manifest, stage, id, run, live, turn);
 }
 
 /// Looks whether a running hook has ended.
-fn watch(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, live: &Arc<Live>, turn: &mut Turn<'_>) {
+fn watch(
+    manifest: &Arc<Manifest>,
+    stage: &Stage,
+    id: TaskId,
+    run: &mut TaskRun,
+    live: &Arc<Live>,
+    turn: &mut Turn<'_>,
+) {
     run.state = TaskState::Running { uid: live.uid.clone() };
     match live.completion.clone() {
         Some(Completion::Succeeded) => {
@@ -495,9 +383,11 @@ fn word(health: health::Health) -> &'static str {
 fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
     match (&run.state, fault.kind) {
         // The leftover is gone, or is another object by now.
-        (TaskState::Leaving { .. }, FaultKind::NotFound | FaultKind::Conflict) => look(manifest, id, run, Why::Leftover, turn),
-        (TaskState::Leaving { .. }, FaultKind::Transient) => wait_and_try(run, fault, turn),
-        (TaskState::Leaving { .. }, _) => {
+        (TaskState::Deleting { .. }, FaultKind::NotFound | FaultKind::Conflict) => {
+            look(manifest, id, run, Why::Leftover, turn)
+        }
+        (TaskState::Deleting { .. }, FaultKind::Transient) => wait_and_try(run, fault, turn),
+        (TaskState::Deleting { .. }, _) => {
             let cause = format!("the hook of an earlier run could not be deleted: {}", fault.message);
             record_failure(manifest, stage, run, cause, turn);
         }
@@ -515,7 +405,14 @@ fn wait_and_try(run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
     run.state = TaskState::Backoff { until, fault: fault.clone() };
 }
 
-fn collected(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, evidence: Evidence, turn: &mut Turn<'_>) {
+fn collected(
+    manifest: &Arc<Manifest>,
+    stage: &Stage,
+    id: TaskId,
+    run: &mut TaskRun,
+    evidence: Evidence,
+    turn: &mut Turn<'_>,
+) {
     let TaskState::Collecting { uid, cause, stop: must_stop } = run.state.clone() else { return };
     let outcome = failed(&cause, evidence);
     if must_stop {
@@ -547,7 +444,14 @@ fn record_failure(manifest: &Arc<Manifest>, stage: &Stage, run: &mut TaskRun, ca
 }
 
 /// Records how a hook has ended; the task is over when that is durable.
-fn record_end(manifest: &Arc<Manifest>, stage: &Stage, run: &mut TaskRun, uid: &Arc<str>, outcome: HookOutcome, turn: &mut Turn<'_>) {
+fn record_end(
+    manifest: &Arc<Manifest>,
+    stage: &Stage,
+    run: &mut TaskRun,
+    uid: &Arc<str>,
+    outcome: HookOutcome,
+    turn: &mut Turn<'_>,
+) {
     let hook = (run.key.clone(), stage.phase);
     let record = HookRecord {
         run: turn.operation.run(stage.phase),
@@ -565,7 +469,7 @@ fn end(manifest: &Arc<Manifest>, stage: &Stage, run: &mut TaskRun, outcome: Hook
     let hook = (run.key.clone(), stage.phase);
     let uid = turn.ledger.hooks().get(&hook).and_then(|record| record.uid().cloned());
     if let Some(uid) = uid.filter(|uid| !uid.is_empty() && runs_to_end(manifest)) {
-        owe_cleanup(manifest, &hook, &uid, &outcome, 0, turn);
+        tidy::owe_cleanup(manifest, &hook, &uid, &outcome, 0, turn);
     }
     over(run, outcome);
 }
@@ -590,29 +494,6 @@ fn finish_passive(manifest: &Arc<Manifest>, stage: &Stage, run: &mut TaskRun, tu
     };
     let uid = turn.seen.members.get(&run.key).map_or_else(|| "".into(), |live| live.uid.clone());
     record_end(manifest, stage, run, &uid, outcome, turn);
-}
-
-fn deletes(manifest: &Manifest, outcome: &HookOutcome) -> bool {
-    let policy = if outcome.succeeded { DeletePolicy::HookSucceeded } else { DeletePolicy::HookFailed };
-    effective_policies(manifest).contains(&policy)
-}
-
-fn owe_cleanup(manifest: &Manifest, hook: &HookId, uid: &Arc<str>, outcome: &HookOutcome, after: u64, turn: &mut Turn<'_>) {
-    if deletes(manifest, outcome) {
-        owe_delete(manifest, hook, uid, after, turn);
-    } else if let Some(ttl) = manifest.ttl {
-        turn.ledger.owe(ttl_patch(&hook.0, uid, ttl), None, after);
-    }
-}
-
-fn owe_delete(_manifest: &Manifest, hook: &HookId, uid: &Arc<str>, after: u64, turn: &mut Turn<'_>) {
-    let write =
-        Write::Delete { key: hook.0.clone(), uid: uid.clone(), version: None, propagation: Propagation::Foreground };
-    turn.ledger.owe(write, Some(hook.clone()), after);
-}
-
-fn ttl_patch(key: &ObjectKey, uid: &Arc<str>, ttl: i64) -> Write {
-    Write::Patch { key: key.clone(), uid: uid.clone(), patch: json!({"spec": {"ttlSecondsAfterFinished": ttl}}) }
 }
 
 fn look(manifest: &Manifest, id: TaskId, run: &mut TaskRun, why: Why, turn: &mut Turn<'_>) {

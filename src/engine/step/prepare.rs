@@ -38,7 +38,13 @@ pub(super) fn advance(
                             let all: Vec<_> = missing.iter().map(ToString::to_string).collect();
                             (fail(attempt, format!("nothing was written: {}", all.join("; "))), true)
                         }
-                        Err(fault) => (fail(attempt, format!("nothing was written: the check of rights failed: {}", fault.message)), true),
+                        Err(fault) => (
+                            fail(
+                                attempt,
+                                format!("nothing was written: the check of rights failed: {}", fault.message),
+                            ),
+                            true,
+                        ),
                     };
                 }
             }
@@ -158,7 +164,9 @@ fn refusal(id: TaskId, fault: &Fault, turn: &Turn<'_>) -> Option<String> {
         FaultKind::Transient | FaultKind::KindMissing | FaultKind::Exists => true,
         // The first apply is not forced; who owns the field is looked at when the stage comes.
         FaultKind::Conflict => !asks_to_fail_on_conflict(task),
-        FaultKind::NotFound => task.key.namespace.as_ref().is_some_and(|ns| brings_namespace(turn, ns)) || matches!(task.work, Work::Prune),
+        FaultKind::NotFound => {
+            task.key.namespace.as_ref().is_some_and(|ns| brings_namespace(turn, ns)) || matches!(task.work, Work::Prune)
+        }
         FaultKind::Forbidden | FaultKind::Invalid => {
             fault.message.contains("exceeded quota")
                 || fault.message.contains("is being terminated")
@@ -185,5 +193,7 @@ fn names_something_of_the_plan(turn: &Turn<'_>, key: &ObjectKey, message: &str) 
     if !(message.contains("not found") || message.contains("no matches")) {
         return false;
     }
-    turn.plan.tasks().any(|task| task.key != *key && message.contains(&*task.key.name) && !matches!(task.work, Work::Prune))
+    turn.plan
+        .tasks()
+        .any(|task| task.key != *key && message.contains(&*task.key.name) && !matches!(task.work, Work::Prune))
 }

@@ -18,12 +18,21 @@ pub(super) fn start(id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
 /// Takes in the answer to a write or a read of ours.
 pub(super) fn answered(id: TaskId, run: &mut TaskRun, answer: &Answer, turn: &mut Turn<'_>) {
     match answer {
-        Answer::Written(_, Ok(_)) => judge(id, run, turn),
+        Answer::Written(_, Ok(_)) => {
+            if let TaskState::Deleting { uid } = &run.state {
+                run.state = TaskState::Leaving { uid: uid.clone() };
+            }
+            judge(id, run, turn);
+        }
         Answer::Written(_, Err(fault)) => refused(id, run, fault, turn),
         Answer::Looked(_, Ok(None)) => done(run, "pruned"),
         Answer::Looked(_, Ok(Some(live))) => delete(id, run, live, turn),
         Answer::Looked(_, Err(fault)) => put_off(run, fault, turn),
-        Answer::Recorded(_) | Answer::Rights(_) | Answer::Rehearsed(..) | Answer::Collected(..) | Answer::Tidied(..) => {}
+        Answer::Recorded(_)
+        | Answer::Rights(_)
+        | Answer::Rehearsed(..)
+        | Answer::Collected(..)
+        | Answer::Tidied(..) => {}
     }
 }
 
@@ -62,6 +71,7 @@ pub(super) fn judge(id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
         }
         TaskState::Held
         | TaskState::Writing
+        | TaskState::Deleting { .. }
         | TaskState::After(_)
         | TaskState::Looking(_)
         | TaskState::Waiting
@@ -89,9 +99,8 @@ fn delete(id: TaskId, run: &mut TaskRun, live: &Live, turn: &mut Turn<'_>) {
                 propagation: Propagation::default(),
             },
         });
-        run.state = TaskState::Leaving { uid: live.uid.clone() };
+        run.state = TaskState::Deleting { uid: live.uid.clone() };
         blocked(run, "Progressing", "is being deleted".to_owned(), turn.now());
-        is_late(run, turn);
         return;
     }
     run.state = TaskState::Leaving { uid: live.uid.clone() };

@@ -6,9 +6,7 @@ use jiff::Timestamp;
 
 use super::{Turn, apply, hook, prune};
 use crate::engine::action::{Answer, TaskId};
-use crate::engine::attempt::{
-    Attempt, Blocked, Finish, Row, Running, Stop, TaskRun, TaskState, Then, What,
-};
+use crate::engine::attempt::{Attempt, Blocked, Finish, Row, Running, Stop, TaskRun, TaskState, Then, What};
 use crate::engine::kinds;
 use crate::engine::ledger::{HookRecord, RecordStage};
 use crate::engine::plan::{Stage, Task, Work};
@@ -79,7 +77,9 @@ pub(super) fn turn(running: &mut Running, turn: &mut Turn<'_>, fresh: Option<Vec
     for answer in fresh.into_iter().flatten() {
         let Some(id) = task_of(answer) else { continue };
         if id.sync_fail == running.sync_fail && id.stage == running.index && id.task < running.runs.len() {
-            move_task(running, stage, id.task, turn, |task, id, run, turn| answered(task, stage, id, run, answer, turn));
+            move_task(running, stage, id.task, turn, |task, id, run, turn| {
+                answered(task, stage, id, run, answer, turn)
+            });
         }
     }
     let due = running.wake.is_some_and(|wake| wake <= turn.now());
@@ -316,6 +316,7 @@ fn wind_down(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>, stop: Op
                     false
                 }
                 TaskState::Writing
+                | TaskState::Deleting { .. }
                 | TaskState::Looking(_)
                 | TaskState::Running { .. }
                 | TaskState::Recording { .. }

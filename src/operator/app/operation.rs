@@ -86,9 +86,11 @@ impl Actor {
         });
         let timeouts = self.application.timeouts();
         let now = now();
+        let grace_until = if resumed.is_some() { now.checked_add(GRACE).unwrap_or(now) } else { now };
         if resumed.is_none() {
             self.ledger.start_attempt();
-            let note = format!("operation {} of revision {}, attempt {}", operation.id, operation.revision, operation.attempt);
+            let note =
+                format!("operation {} of revision {}, attempt {}", operation.id, operation.revision, operation.attempt);
             self.tell(Type::Normal, "OperationStarted", "Sync", &note);
         }
         let Resumed { failing, terminating } = resumed.unwrap_or(Resumed { failing: None, terminating: false });
@@ -97,7 +99,7 @@ impl Actor {
             operation,
             plan: Arc::new(plan),
             timeouts: Timeouts { sync: timeouts.sync, stage: timeouts.stage, hook: timeouts.hook },
-            grace_until: now.checked_add(GRACE).unwrap_or(now),
+            grace_until,
             course: Course::Begin,
             rows: Vec::new(),
             failure: failing,
@@ -164,7 +166,8 @@ impl Actor {
                 self.release().await;
             }
             Ending::Succeeded => {
-                let message = format!("{} objects applied and healthy, {} hooks ended well", applied(&attempt), hooks(&attempt));
+                let message =
+                    format!("{} objects applied and healthy, {} hooks ended well", applied(&attempt), hooks(&attempt));
                 self.narrow_kinds();
                 self.close(state(OperationPhase::Succeeded, message)).await;
             }
@@ -174,7 +177,10 @@ impl Actor {
             Ending::Failed(cause) => match lifecycle::retry_at(&self.application, &attempt.operation, now) {
                 Some(at) => {
                     let pause = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
-                    let mut waits = state(OperationPhase::Running, format!("attempt {} failed: {cause}", attempt.operation.attempt));
+                    let mut waits = state(
+                        OperationPhase::Running,
+                        format!("attempt {} failed: {cause}", attempt.operation.attempt),
+                    );
                     waits.retry_at = Some(at);
                     self.last = Some(waits);
                     self.waiting = Some(Waiting {
@@ -227,7 +233,8 @@ impl Actor {
     /// A deletion did not come to its end: tried again, until patience or a person ends it.
     async fn deletion_failed(&mut self, operation: Operation, cause: String) {
         let metadata = &self.application.metadata;
-        let asked = metadata.annotations.as_ref().and_then(|a| a.get(keys::RELEASE)).is_some_and(|value| value == "now");
+        let asked =
+            metadata.annotations.as_ref().and_then(|a| a.get(keys::RELEASE)).is_some_and(|value| value == "now");
         let since = metadata.deletion_timestamp.as_ref().map_or_else(now, |time| time.0);
         if asked || now().duration_since(since) > DELETION_PATIENCE {
             let left: Vec<_> = self.view.peek(|members| members.keys().map(ToString::to_string).collect());
@@ -240,7 +247,12 @@ impl Actor {
         let mut state = report::unplanned_state(
             &operation,
             None,
-            format!("the deletion failed and is tried again: {cause}; to let the Application go without it: kubectl annotate swapp {} --namespace {} {}=now", self.owner.name(), self.owner.namespace(), keys::RELEASE),
+            format!(
+                "the deletion failed and is tried again: {cause}; to let the Application go without it: kubectl annotate swapp {} --namespace {} {}=now",
+                self.owner.name(),
+                self.owner.namespace(),
+                keys::RELEASE
+            ),
             now(),
         );
         state.phase = OperationPhase::Running;

@@ -1,0 +1,220 @@
+//! From a target to its plan as it is printed: the engine's own plan, without live objects.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::documents::Mistakes;
+use super::output::{Action, ApplicationPlan, Moved, Position, Skipped, Stage, Task, Timeouts, Totals};
+use super::targets::Target;
+use crate::api::{self, DeletionPolicy};
+use crate::engine::advice::late_references;
+use crate::engine::desired::{Context, Desired, Manifest, desired};
+use crate::engine::kinds::{Kinds, Known};
+use crate::engine::lifecycle;
+use crate::engine::live::Members;
+use crate::engine::object::Owner;
+use crate::engine::plan::{self, Options, Plan, Work, effective_policies, recreates_passive};
+use crate::engine::settings::{RunPolicy, is_deletion};
+use crate::engine::yaml::{self, Document};
+
+/// The plan of a target. `None` when it has mistakes, which are noted.
+pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Option<ApplicationPlan> {
+    let Target { application, namespace, files, position, documents } = target;
+    let application = application.as_ref();
+    let name = application.and_then(|application| application.metadata.name.clone());
+    let owner = Owner::new(&namespace, name.as_deref().unwrap_or_default());
+    let destination = application.map_or(namespace.as_str(), |application| application.destination_namespace());
+    let options = match application.map(|application| lifecycle::options(application, None)).transpose() {
+        Ok(options) => options.unwrap_or_default(),
+        Err(message) => {
+            mistakes.add(position, Some(format!("Application {owner}")), message);
+            return None;
+        }
+    };
+    let kinds = with_crds(kinds.clone(), &documents);
+    let context = Context { owner: &owner, destination, kinds: &kinds, allow_missing_kinds: false };
+    let desired = match desired(documents, context) {
+        Ok(desired) => desired,
+        Err(problems) => {
+            mistakes.add_problems(problems, &position);
+            return None;
+        }
+    };
+    let members = Members::new();
+    let sync = Plan::sync(&desired, &members, &owner, destination, &options, &|_, _| None);
+    let deletion = Plan::deletion(Some(&desired), &members, &owner, &options);
+    let orphans = application.is_some_and(|application| application.deletion_policy() == DeletionPolicy::Orphan);
+    let mut warnings = desired.warnings.clone();
+    warnings.extend(late_references(&sync).iter().map(ToString::to_string));
+    if orphans && !deletion.stages.is_empty() {
+        warnings.push(
+            "deletionPolicy is Orphan, so the PreDelete and PostDelete hooks never run; with Delete they would"
+                .to_owned(),
+        );
+    }
+    let notes = guesses(&desired, &kinds).into_iter().chain(about_options(&options)).collect();
+    let deletion = if orphans { Vec::new() } else { stages(&deletion.stages) };
+    let (stages, sync_fail) = (stages(&sync.stages), stages(&sync.sync_fail));
+    let skipped = skipped(&sync);
+    Some(ApplicationPlan {
+        name,
+        destination: destination.to_owned(),
+        files,
+        revision: desired.revision,
+        timeouts: application.map(|application| timeouts(application.timeouts())),
+        totals: Totals {
+            stages: stages.len(),
+            objects: count(&stages, |task| task.action == Action::Apply),
+            hooks: count(&stages, |task| task.action != Action::Apply),
+            sync_fail_hooks: count(&sync_fail, |_| true),
+            deletion_hooks: count(&deletion, |_| true),
+            skipped: skipped.len(),
+        },
+        namespace,
+        stages,
+        sync_fail,
+        deletion,
+        skipped,
+        warnings,
+        notes,
+    })
+}
+
+/// `kinds` with those that the CRDs among the documents bring, at the scope that they have.
+pub(super) fn with_crds(mut kinds: Kinds, documents: &[Document]) -> Kinds {
+    for document in documents {
+        if document.value.get("kind").and_then(Value::as_str) != Some("CustomResourceDefinition") {
+            continue;
+        }
+        let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str);
+        let (Some(group), Some(kind), Some(plural), Some(scope)) =
+            (text("/spec/group"), text("/spec/names/kind"), text("/spec/names/plural"), text("/spec/scope"))
+        else {
+            continue;
+        };
+        for version in document.value.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten() {
+            if let Some(version) = version.get("name").and_then(Value::as_str) {
+                kinds.add(&format!("{group}/{version}"), kind, plural, scope == "Namespaced");
+            }
+        }
+    }
+    kinds
+}
+
+/// The kinds whose scope was guessed, in one line.
+fn guesses(desired: &Desired, kinds: &Kinds) -> Option<String> {
+    let known = kinds.clone().closed();
+    let guessed: BTreeSet<String> = desired
+        .manifests
+        .iter()
+        .filter(|manifest| known.at_version(&manifest.key.kind, manifest.version()) == Known::Absent)
+        .map(|manifest| manifest.key.kind.to_string())
+        .collect();
+    let list = guessed.into_iter().collect::<Vec<_>>().join(", ");
+    (!list.is_empty())
+        .then(|| format!("not known without a cluster, taken for kinds whose objects live in namespaces: {list}"))
+}
+
+fn about_options(options: &Options) -> Vec<String> {
+    let mut notes = Vec::new();
+    if options.prune {
+        notes.push(
+            "pruning is on: what a cluster still has of an earlier version is deleted, which is not shown here"
+                .to_owned(),
+        );
+    }
+    if !options.wait_for_health {
+        notes.push("WaitForHealth=false: the last stage is not waited for".to_owned());
+    }
+    notes
+}
+
+fn count(stages: &[Stage], which: impl Fn(&Task) -> bool) -> usize {
+    stages.iter().flat_map(|stage| &stage.tasks).filter(|task| which(task)).count()
+}
+
+fn stages(stages: &[plan::Stage]) -> Vec<Stage> {
+    stages
+        .iter()
+        .enumerate()
+        .map(|(index, stage)| Stage {
+            phase: stage.phase,
+            wave: stage.wave,
+            index: index + 1,
+            total: stages.len(),
+            tasks: stage.tasks.iter().filter_map(|task| self::task(task, stage.phase)).collect(),
+        })
+        .collect()
+}
+
+fn task(task: &plan::Task, phase: api::Phase) -> Option<Task> {
+    let manifest = task.manifest()?;
+    let settings = &manifest.settings;
+    let action = match task.work {
+        Work::Hook(_) if task.is_running_hook() => Action::RunHook,
+        Work::Hook(_) if recreates_passive(manifest) => Action::RecreateHook,
+        Work::Hook(_) => Action::ApplyHook,
+        Work::Apply(_) | Work::Prune => Action::Apply,
+    };
+    let is_hook = action != Action::Apply;
+    // An object that the stage does not wait for, whichever annotation says so.
+    let gate = if settings.ignore_health { Some(false) } else { settings.gate };
+    Some(Task {
+        group: task.key.kind.group.to_string(),
+        version: manifest.version().to_owned(),
+        kind: task.key.kind.kind.to_string(),
+        namespace: task.key.namespace.as_deref().map(str::to_owned),
+        name: task.key.name.to_string(),
+        generate_name: manifest.generate_name.clone(),
+        action,
+        hook_type: is_hook.then_some(phase),
+        delete_policies: is_hook.then(|| policies(manifest, action, phase)),
+        policies_defaulted: is_hook.then_some(settings.delete_policies.is_empty()),
+        timeout: settings.timeout.map(duration),
+        gate,
+        run: match settings.run {
+            RunPolicy::Once if is_hook => Some("Once"),
+            RunPolicy::OnChange if is_hook => Some("OnChange"),
+            RunPolicy::Always | RunPolicy::Once | RunPolicy::OnChange => None,
+        },
+        moved_from: task.moved_from.map(|(phase, wave)| Moved { phase, wave }),
+        position: position(&manifest.position),
+    })
+}
+
+/// The delete policies that count. The default, `BeforeHookCreation`, says nothing of a passive hook, which is never deleted
+/// without being asked for, nor of a hook around a deletion, which goes when that has succeeded (V5, V11).
+fn policies(manifest: &Manifest, action: Action, phase: api::Phase) -> Vec<String> {
+    if manifest.settings.delete_policies.is_empty() && (action != Action::RunHook || is_deletion(phase)) {
+        return Vec::new();
+    }
+    effective_policies(manifest).iter().map(ToString::to_string).collect()
+}
+
+fn skipped(plan: &Plan) -> Vec<Skipped> {
+    plan.without_task
+        .iter()
+        .map(|object| Skipped {
+            group: object.key.kind.group.to_string(),
+            kind: object.key.kind.kind.to_string(),
+            namespace: object.key.namespace.as_deref().map(str::to_owned),
+            name: object.key.name.to_string(),
+            wave: object.wave,
+            reason: object.reason.clone(),
+        })
+        .collect()
+}
+
+fn timeouts(timeouts: api::Timeouts) -> Timeouts {
+    Timeouts { sync: duration(timeouts.sync), stage: duration(timeouts.stage), hook: duration(timeouts.hook) }
+}
+
+fn duration(duration: Option<Duration>) -> String {
+    api::Duration::from(duration.unwrap_or_default()).to_string()
+}
+
+fn position(position: &yaml::Position) -> Position {
+    Position { source: position.source.clone(), document: position.document, line: position.line }
+}

@@ -1,0 +1,204 @@
+//! What there is to plan: every Application among the documents with the manifests of its source, or all documents as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::application;
+use super::documents::Mistakes;
+use super::input::Text;
+use crate::api::{Application, ConfigMapSource, Source};
+use crate::engine::yaml::{Document, Position};
+
+/// One thing to plan.
+pub(super) struct Target {
+    /// The Application; `None` for manifests without one.
+    pub(super) application: Option<Application>,
+    /// Its namespace, or that of the manifests.
+    pub(super) namespace: String,
+    /// The files that it was read from.
+    pub(super) files: Vec<String>,
+    /// Where it begins.
+    pub(super) position: Position,
+    /// The manifests.
+    pub(super) documents: Vec<Document>,
+}
+
+/// What is to be planned, and what is in no plan, in words. What has mistakes, which are noted, has no target.
+pub(super) fn targets(
+    texts: &[Text],
+    documents: Vec<Document>,
+    namespace: &str,
+    mistakes: &mut Mistakes,
+) -> (Vec<Target>, Vec<String>) {
+    let (applications, others): (Vec<_>, Vec<_>) = documents.into_iter().partition(application::is_application);
+    if applications.is_empty() {
+        let position = Position { source: texts.first().map(|text| text.label.clone()), document: 1, line: 1 };
+        let files = texts.iter().map(|text| text.label.clone()).collect();
+        let target = Target { application: None, namespace: namespace.to_owned(), files, position, documents: others };
+        return (vec![target], Vec::new());
+    }
+    let mut used = BTreeSet::new();
+    let targets: Vec<Target> = applications
+        .iter()
+        .filter_map(|document| {
+            let read = application::read(document, namespace, mistakes)?;
+            target(read, document, &others, texts, &mut used, mistakes)
+        })
+        .collect();
+    let left: Vec<_> = others.iter().enumerate().filter(|(index, _)| !used.contains(index)).map(|(_, d)| d).collect();
+    let notes = twice(&targets).into_iter().chain(not_part(&left)).collect();
+    (targets, notes)
+}
+
+fn target(
+    application: Application,
+    document: &Document,
+    others: &[Document],
+    texts: &[Text],
+    used: &mut BTreeSet<usize>,
+    mistakes: &mut Mistakes,
+) -> Option<Target> {
+    let file = source_of(document);
+    let before = mistakes.found.len();
+    let mut files = vec![file.to_owned()];
+    let documents = match &application.spec.source {
+        Source::Inline(text) => {
+            let path = ["spec", "source", "inline"];
+            embedded(document, &path, "spec.source.inline", text, texts, mistakes)
+        }
+        Source::ConfigMaps(maps) => {
+            let mut documents = Vec::new();
+            for (index, map) in maps.iter().enumerate() {
+                let found = find(map, application.namespace(), others);
+                let missing = match found {
+                    Some((place, holder)) => {
+                        used.insert(place);
+                        if !files.iter().any(|file| file == source_of(holder)) {
+                            files.push(source_of(holder).to_owned());
+                        }
+                        read_map(map, holder, texts, &mut documents, mistakes)
+                    }
+                    None => Some(format!(
+                        "spec.source.configMaps names the ConfigMap {}/{}, which is not among these files; add the file that holds it with -f",
+                        application.namespace(),
+                        map.name
+                    )),
+                };
+                if let Some(message) = missing {
+                    let place = document.position_of(&["spec", "source", "configMaps", &index.to_string()]);
+                    mistakes.add(place, Some(name_of(&application)), message);
+                }
+            }
+            documents
+        }
+    };
+    (mistakes.found.len() == before).then(|| Target {
+        namespace: application.namespace().to_owned(),
+        files,
+        position: document.position.clone(),
+        application: Some(application),
+        documents,
+    })
+}
+
+fn name_of(application: &Application) -> String {
+    let name = application.metadata.name.as_deref().unwrap_or_default();
+    format!("Application {}/{name}", application.namespace())
+}
+
+/// The documents of a text that is the value of a field of `holder`.
+fn embedded(
+    holder: &Document,
+    path: &[&str],
+    name: &str,
+    text: &str,
+    texts: &[Text],
+    mistakes: &mut Mistakes,
+) -> Vec<Document> {
+    let label = format!("{}: {name}", source_of(holder));
+    let file = texts.iter().find(|text| text.label == source_of(holder));
+    if let (Some(file), Some(line)) = (file, holder.line_of(path)) {
+        mistakes.locate(&label, text, &file.text, line);
+    }
+    mistakes.read(&label, text)
+}
+
+/// The ConfigMap of that name; of several the last, which is what `kubectl apply` leaves. One without a namespace goes where the
+/// Application is.
+fn find<'a>(map: &ConfigMapSource, namespace: &str, others: &'a [Document]) -> Option<(usize, &'a Document)> {
+    let is = |document: &Document, pointer: &str, wanted: &str| {
+        document.value.pointer(pointer).and_then(Value::as_str) == Some(wanted)
+    };
+    others.iter().enumerate().rev().find(|(_, document)| {
+        is(document, "/apiVersion", "v1")
+            && is(document, "/kind", "ConfigMap")
+            && is(document, "/metadata/name", &map.name)
+            && (document.value.pointer("/metadata/namespace").is_none()
+                || is(document, "/metadata/namespace", namespace))
+    })
+}
+
+/// Reads the keys of a source ConfigMap as the operator does; gives what is missing.
+fn read_map(
+    map: &ConfigMapSource,
+    holder: &Document,
+    texts: &[Text],
+    documents: &mut Vec<Document>,
+    mistakes: &mut Mistakes,
+) -> Option<String> {
+    let data = holder.value.get("data").and_then(Value::as_object);
+    let mut keys: Vec<(&str, &str)> =
+        data.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect();
+    keys.sort_unstable();
+    keys.retain(|(key, _)| map.key.as_deref().is_none_or(|wanted| wanted == *key));
+    for (key, text) in &keys {
+        let name = format!("{}/{key}", map.name);
+        documents.extend(embedded(holder, &["data", key], &name, text, texts, mistakes));
+    }
+    let place = &holder.position;
+    match (&map.key, keys.is_empty()) {
+        (Some(key), true) => Some(format!("the ConfigMap {} ({place}) has no key {key:?} with text", map.name)),
+        (None, true) => Some(format!("the ConfigMap {} ({place}) has no keys with text", map.name)),
+        (_, false) => None,
+    }
+}
+
+/// One line for each Application that is there more than once.
+fn twice(targets: &[Target]) -> Vec<String> {
+    let mut places: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for target in targets {
+        let name = target.application.as_ref().map(name_of).unwrap_or_default();
+        places.entry(name).or_default().push(target.files.first().map_or("", String::as_str));
+    }
+    places.retain(|_, files| files.len() > 1);
+    places
+        .iter()
+        .map(|(name, files)| {
+            format!(
+                "{name} is there {} times ({}): of these, `kubectl apply` leaves the last",
+                files.len(),
+                files.join(", ")
+            )
+        })
+        .collect()
+}
+
+/// One line about the documents that are neither Applications nor their sources.
+fn not_part(left: &[&Document]) -> Option<String> {
+    const NAMED: usize = 5;
+    let name = |document: &&Document| {
+        let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str);
+        format!("{} {}", text("/kind").unwrap_or("object"), text("/metadata/name").unwrap_or("without a name"))
+    };
+    let mut names: Vec<String> = left.iter().take(NAMED).map(name).collect();
+    if left.len() > NAMED {
+        names.push(format!("{} more", left.len() - NAMED));
+    }
+    let what = "in no source of an Application here";
+    (!left.is_empty()).then(|| format!("{}: {what}", names.join(", ")))
+}
+
+fn source_of(document: &Document) -> &str {
+    document.position.source.as_deref().unwrap_or_default()
+}
