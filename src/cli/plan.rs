@@ -15,7 +15,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use self::documents::Mistakes;
-use self::output::Output;
+use self::input::Text;
+use self::output::{Mistake, Output};
 use crate::engine::kinds::Kinds;
 
 /// Print the plan of manifests: phases, waves, order, hooks with their policies, and every mistake.
@@ -73,12 +74,20 @@ fn plan(args: &Args) -> anyhow::Result<Output> {
         applications.extend(planning::plan(target, &kinds, &mut mistakes).filter(|_| !incomplete));
     }
     let mut output = Output { applications, notes, mistakes: mistakes.found };
-    // Found in several passes, told in the order of the files and of their lines. An embedded text's label begins with its file's.
-    output.mistakes.sort_by_key(|mistake| {
-        let source = mistake.source.clone().unwrap_or_default();
-        let is_of =
-            |label: &str| source.strip_prefix(label).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "));
-        (texts.iter().position(|text| is_of(&text.label)), source, mistake.line)
-    });
+    output.mistakes.sort_by_cached_key(|mistake| place(mistake, &texts));
+    // The manifests of a ConfigMap that two Applications use are read twice.
+    output.mistakes.dedup();
     Ok(output)
+}
+
+/// Mistakes are found in several passes and told in the order of the files and of their lines: the file's place, the line of the
+/// file as far as it is known, and the place in the embedded text.
+fn place(mistake: &Mistake, texts: &[Text]) -> (Option<usize>, u32, Option<String>, u32) {
+    let source = mistake.source.as_deref().unwrap_or_default();
+    // The label of an embedded text begins with that of its file.
+    let rest = |label: &str| source.strip_prefix(label).filter(|rest| rest.is_empty() || rest.starts_with(": "));
+    let file = texts.iter().position(|text| rest(&text.label).is_some());
+    let is_file = file.is_some_and(|file| texts[file].label == source);
+    let line = mistake.file_line.or(is_file.then_some(mistake.line)).unwrap_or(u32::MAX);
+    (file, line, mistake.source.clone(), mistake.line)
 }

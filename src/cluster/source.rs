@@ -19,7 +19,7 @@ pub struct Loaded {
 /// Reads the source of an Application. A fault means that nobody knows what it says (to be tried again); an unusable source is no fault.
 pub async fn load(application: &Application, calls: &Calls) -> Result<Loaded, Fault> {
     match &application.spec.source {
-        Source::Inline(text) => Ok(read(vec![(None, text.clone())])),
+        Source::Inline(text) => Ok(read(&[(None, text.clone())])),
         Source::ConfigMaps(maps) => {
             let mut texts = Vec::new();
             for map in maps {
@@ -31,17 +31,17 @@ pub async fn load(application: &Application, calls: &Calls) -> Result<Loaded, Fa
                     }
                 }
             }
-            Ok(read(texts))
+            Ok(read(&texts))
         }
     }
 }
 
-fn read(texts: Vec<(Option<String>, String)>) -> Loaded {
+fn read(texts: &[(Option<String>, String)]) -> Loaded {
     let parts: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
     let digest = Digest::of_parts(&parts).to_string();
     let mut documents = Vec::new();
     let mut problems = Vec::new();
-    for (label, text) in &texts {
+    for (label, text) in texts {
         match parse(label.as_deref(), text, &Limits::default()) {
             Ok(found) => documents.extend(found),
             Err(errors) => problems.extend(errors.iter().map(ToString::to_string)),

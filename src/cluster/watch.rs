@@ -189,7 +189,7 @@ async fn follow(client: &Client, target: &Target, sink: &impl Sink, from: u64) -
 fn expired(error: &kube::Error) -> Result<Followed, Fault> {
     match error {
         kube::Error::Api(status) if status.code == 410 => Ok(Followed::Expired),
-        kube::Error::Api(status) if matches!(status.code, 403 | 404 | 405) => {
+        kube::Error::Api(status) if matches!(status.code, 403..=405) => {
             let kind = if status.code == 403 { FaultKind::Forbidden } else { FaultKind::KindMissing };
             Err(Fault { kind, message: status.message.clone(), retry_after: None })
         }

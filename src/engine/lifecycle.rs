@@ -90,7 +90,7 @@ pub fn retry_at(application: &Application, operation: &Operation, now: Timestamp
     // V10: the first pause is `duration`, each further one is `factor` times as long.
     let mut pause = retry.duration;
     for _ in 1..made.min(64) {
-        pause = pause.saturating_mul(u32::try_from(retry.factor).unwrap_or(u32::MAX)).min(retry.max_duration);
+        pause = pause.saturating_mul(retry.factor).min(retry.max_duration);
     }
     now.checked_add(pause.min(retry.max_duration)).ok()
 }

@@ -86,6 +86,7 @@ pub struct WithoutTask {
 
 /// What an operation and its Application ask for beyond the manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option that people name by itself")]
 pub struct Options {
     /// Whether members that are no longer wanted are pruned.
     pub prune: bool,
@@ -299,8 +300,11 @@ fn bubble(placed: &mut [Placed], destination: &str) {
     placed.sort_by(Placed::order);
 }
 
+/// Tells of a task whether it needs another one.
+type Needs = Box<dyn Fn(&Placed) -> bool>;
+
 /// Which tasks need this one to be there before them.
-fn needed_by(dependency: &Placed, destination: &str) -> Option<Box<dyn Fn(&Placed) -> bool>> {
+fn needed_by(dependency: &Placed, destination: &str) -> Option<Needs> {
     let key = &dependency.task.key;
     if key.kind.is("", "Namespace") {
         let name = key.name.clone();

@@ -1,12 +1,14 @@
 //! From where everything stands to the status that people and the next process read: a pure function, equal input gives equal bytes.
 
+mod rows;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::attempt::{Attempt, Course, Finish, Operation, Row, Running, TaskRun, TaskState, What};
+use super::attempt::{Attempt, Course, Operation, Running, TaskRun, TaskState};
 use super::desired::Desired;
 use super::health::Health;
 use super::ledger::{HookOutcome, Ledger, RecordStage};
@@ -94,7 +96,7 @@ pub fn ended_state(
     state.finished_at = Some(now);
     state.stage =
         last.and_then(|(phase, wave)| ended_stage(&attempt.plan, phase, wave, attempt.operation.attempt_started_at));
-    state.sync_result = Some(result(attempt, None));
+    state.sync_result = Some(rows::result(attempt, None));
     state
 }
 
@@ -367,7 +369,7 @@ fn running_state(standing: Standing<'_>, attempt: &Attempt) -> OperationState {
             .last()
             .and_then(|row| ended_stage(&attempt.plan, row.phase, row.wave, attempt.operation.attempt_started_at)),
     };
-    state.sync_result = Some(result(attempt, running));
+    state.sync_result = Some(rows::result(attempt, running));
     state
 }
 
@@ -483,112 +485,6 @@ fn ended_stage(plan: &Plan, phase: api::Phase, wave: i64, since: Timestamp) -> O
     })
 }
 
-/// The rows of an attempt: what is over, what runs, and what has no task.
-fn result(attempt: &Attempt, running: Option<&Running>) -> api::SyncResult {
-    let mut rows: Vec<_> = attempt.rows.iter().map(row).collect();
-    if let Some(running) = running {
-        let stage = running.stage(&attempt.plan);
-        for (task, run) in stage.tasks.iter().zip(&running.runs).filter(|(_, run)| run.started.is_some()) {
-            rows.push(running_row(stage, task, run));
-        }
-    }
-    for without in &attempt.plan.without_task {
-        let status = if without.prune_skipped { api::ResultStatus::PruneSkipped } else { api::ResultStatus::Skipped };
-        rows.push(api::ResourceResult {
-            wave: without.wave,
-            status: Some(status),
-            message: Some(without.reason.clone()),
-            ..empty_row(&without.key)
-        });
-    }
-    // Failures first; otherwise in the order of execution.
-    rows.sort_by_key(|row| {
-        row.status != Some(api::ResultStatus::SyncFailed) && row.hook_phase != Some(api::HookPhase::Failed)
-    });
-    let total = i64::try_from(rows.len()).ok();
-    api::SyncResult { resources: rows, resources_total: total.filter(|total| *total > 0) }
-}
-
-fn empty_row(key: &ObjectKey) -> api::ResourceResult {
-    api::ResourceResult {
-        group: key.kind.group.to_string(),
-        version: String::new(),
-        kind: key.kind.kind.to_string(),
-        namespace: key.namespace.as_deref().map(str::to_owned),
-        name: key.name.to_string(),
-        sync_phase: None,
-        wave: 0,
-        hook_type: None,
-        status: None,
-        hook_phase: None,
-        message: None,
-        uid: None,
-        started_at: None,
-        finished_at: None,
-        log: None,
-    }
-}
-
-fn row(row: &Row) -> api::ResourceResult {
-    let (status, hook_phase, message, log) = match &row.finish {
-        Finish::Done => (done(row.what), Some(api::HookPhase::Succeeded), row.note.clone(), None),
-        Finish::Failed { cause, log } => {
-            (Some(api::ResultStatus::SyncFailed), Some(api::HookPhase::Failed), Some(cause.clone()), log.clone())
-        }
-        Finish::Dropped => (None, None, Some("not finished: the attempt ended before".to_owned()), None),
-    };
-    api::ResourceResult {
-        version: row.version.clone(),
-        sync_phase: Some(row.phase),
-        wave: row.wave,
-        hook_type: (row.what == What::Hook).then_some(row.phase),
-        status,
-        hook_phase: hook_phase.filter(|_| row.what == What::Hook),
-        message,
-        uid: row.uid.as_deref().map(str::to_owned),
-        started_at: row.started,
-        finished_at: Some(row.finished),
-        log,
-        ..empty_row(&row.key)
-    }
-}
-
-fn running_row(stage: &Stage, task: &super::plan::Task, run: &TaskRun) -> api::ResourceResult {
-    let what = What::of(task);
-    let over = match &run.state {
-        TaskState::Over(finish) => Some(finish),
-        _ => None,
-    };
-    let (status, hook_phase, message, log) = match over {
-        Some(Finish::Done) => (done(what), Some(api::HookPhase::Succeeded), run.note.clone(), None),
-        Some(Finish::Failed { cause, log }) => {
-            (Some(api::ResultStatus::SyncFailed), Some(api::HookPhase::Failed), Some(cause.clone()), log.clone())
-        }
-        Some(Finish::Dropped) => (None, None, Some("not finished: the attempt ended before".to_owned()), None),
-        None => {
-            let message = run.blocked.as_ref().map(|blocked| blocked.reason.clone()).or_else(|| Some(waiting_for(run)));
-            (done(what).filter(|_| run.applied), Some(api::HookPhase::Running), message, None)
-        }
-    };
-    api::ResourceResult {
-        version: task.manifest().map(|manifest| manifest.version().to_owned()).unwrap_or_default(),
-        sync_phase: Some(stage.phase),
-        wave: stage.wave,
-        hook_type: (what == What::Hook).then_some(stage.phase),
-        status,
-        hook_phase: hook_phase.filter(|_| what == What::Hook),
-        message,
-        uid: run.written.as_ref().map(|written| written.uid.to_string()),
-        started_at: run.started,
-        log,
-        ..empty_row(&run.key)
-    }
-}
-
-fn done(what: What) -> Option<api::ResultStatus> {
-    Some(if what == What::Pruned { api::ResultStatus::Pruned } else { api::ResultStatus::Synced })
-}
-
 fn hook_record((id, record): (&super::ledger::HookId, &super::ledger::HookRecord)) -> api::HookRecord {
     let (state, uid, outcome) = match &record.stage {
         RecordStage::Creating => (api::RecordState::Creating, None, None),
@@ -606,7 +502,7 @@ fn hook_record((id, record): (&super::ledger::HookId, &super::ledger::HookRecord
         operation: record.run.operation.clone(),
         attempt: record.run.attempt,
         record: state,
-        uid: uid.filter(|uid: &&Arc<str>| !uid.is_empty()).map(|uid| uid.to_string()),
+        uid: uid.filter(|uid: &&Arc<str>| !uid.is_empty()).map(std::string::ToString::to_string),
         digest: Some(record.digest.to_string()),
         outcome: outcome.map(hook_outcome),
         at: record.at,

@@ -603,6 +603,6 @@ mod tests {
     #[test]
     fn a_timeout_of_zero_means_no_deadline() {
         assert_eq!(parse(&[("swell.dev/timeout", "0")]).unwrap().timeout, Some(None));
-        assert_eq!(parse(&[("swell.dev/timeout", "5m")]).unwrap().timeout, Some(Some(Duration::from_secs(300))));
+        assert_eq!(parse(&[("swell.dev/timeout", "5m")]).unwrap().timeout, Some(Some(Duration::from_mins(5))));
     }
 }

@@ -85,6 +85,8 @@ pub fn step(state: State, seen: &Observation<'_>) -> Step {
         grace_until: attempt.grace_until,
         plan: &plan,
         ledger: &mut ledger,
+        stopping: false,
+        closing: false,
         actions: Vec::new(),
         wake: None,
     };
@@ -117,6 +119,10 @@ pub(super) struct Turn<'a> {
     grace_until: Timestamp,
     plan: &'a Plan,
     ledger: &'a mut Ledger,
+    /// Whether the attempt is asked to end.
+    stopping: bool,
+    /// Whether the stage winds down: nothing is begun any more.
+    closing: bool,
     actions: Vec<Action>,
     wake: Option<Timestamp>,
 }
@@ -137,7 +143,14 @@ const TIDYING: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 fn advance(course: Course, attempt: &mut Attempt, turn: &mut Turn<'_>, fresh: Option<Vec<&Answer>>) -> (Course, bool) {
     match course {
         Course::Begin | Course::Rights | Course::Rehearsal { .. } => match stopped(attempt) {
-            Some(ending) => (Course::Ended(ending), true),
+            Some(ending) => {
+                let unfinished = if attempt.stop == Some(Stop::Deleted) { None } else { stage::reenter(turn) };
+                match unfinished {
+                    Some(running) if running.sync_fail => (Course::SyncFail(running), true),
+                    Some(running) => (Course::Stage(running), true),
+                    None => (Course::Ended(ending), true),
+                }
+            }
             // Resumed in its SyncFail phase: it does not begin again.
             None if attempt.failure.is_some() => {
                 tidy::owe_again(turn);

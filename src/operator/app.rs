@@ -322,7 +322,7 @@ impl Actor {
         };
         let (loaded, kinds) = match read.await {
             Ok(read) => read,
-            Err(fault) => return self.source_is_unreachable(fault),
+            Err(fault) => return self.source_is_unreachable(&fault),
         };
         let allow_missing_kinds = application
             .sync_options()
@@ -373,7 +373,7 @@ impl Actor {
         self.writer.dirty = true;
     }
 
-    fn source_is_unreachable(&mut self, fault: Fault) -> bool {
+    fn source_is_unreachable(&mut self, fault: &Fault) -> bool {
         tracing::warn!(application = %self.owner, message = %fault.message, "the source cannot be read now");
         self.wake = Some(Instant::now() + AGAIN);
         // What is known goes on meanwhile; a first reading is waited for.

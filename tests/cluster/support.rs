@@ -17,7 +17,7 @@ use testbed::audit::{Entry, Filter};
 use tokio::sync::OnceCell;
 
 /// How long a condition may take before its test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 static PREPARED: OnceCell<PathBuf> = OnceCell::const_new();
 

@@ -14,13 +14,13 @@ pub(super) struct Mistakes {
     /// In the order found.
     pub(super) found: Vec<Mistake>,
     /// By label of an embedded text: how many lines of the file stand before it.
-    lines_before: BTreeMap<String, u32>,
+    lines_before: BTreeMap<String, Option<u32>>,
 }
 
 impl Mistakes {
     /// Notes what is wrong at a position.
     pub(super) fn add(&mut self, position: Position, object: Option<String>, message: String) {
-        let before = position.source.as_ref().and_then(|source| self.lines_before.get(source));
+        let before = position.source.as_ref().and_then(|source| *self.lines_before.get(source)?);
         self.found.push(Mistake {
             file_line: before.map(|before| before.saturating_add(position.line)),
             source: position.source,
@@ -44,7 +44,11 @@ impl Mistakes {
         let skip = usize::try_from(key_line).unwrap_or(usize::MAX);
         let mut lines = file.lines().skip(skip).map(str::trim);
         if text.lines().all(|line| lines.next() == Some(line.trim())) {
-            self.lines_before.insert(label.to_owned(), key_line);
+            let other = self.lines_before.insert(label.to_owned(), Some(key_line)).is_some_and(|o| o != Some(key_line));
+            if other {
+                // Two texts of one label: better no line than a wrong one.
+                self.lines_before.insert(label.to_owned(), None);
+            }
         }
     }
 
@@ -93,7 +97,9 @@ fn without(text: &str, errors: &[SourceError]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> (Vec<(u32, u32)>, Vec<(u32, u32)>) {
+    type Places = Vec<(u32, u32)>;
+
+    fn read(text: &str) -> (Places, Places) {
         let mut mistakes = Mistakes::default();
         let documents = mistakes.read("x", text);
         let wrong = mistakes.found.iter().map(|mistake| (mistake.document, mistake.line)).collect();

@@ -113,8 +113,7 @@ fn guesses(desired: &Desired, kinds: &Kinds) -> Option<String> {
         .map(|manifest| manifest.key.kind.to_string())
         .collect();
     let list = guessed.into_iter().collect::<Vec<_>>().join(", ");
-    (!list.is_empty())
-        .then(|| format!("not known without a cluster, taken for kinds whose objects live in namespaces: {list}"))
+    (!list.is_empty()).then(|| format!("kinds that only a cluster knows, taken for namespaced ones: {list}"))
 }
 
 fn about_options(options: &Options) -> Vec<String> {

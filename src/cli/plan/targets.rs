@@ -43,7 +43,10 @@ pub(super) fn targets(
         .iter()
         .filter_map(|document| {
             let read = application::read(document, namespace, mistakes)?;
-            target(read, document, &others, texts, &mut used, mistakes)
+            let alone = applications.iter().filter(|other| source_of(other) == source_of(document)).count() == 1;
+            let inline =
+                if alone { "spec.source.inline".to_owned() } else { format!("{}: spec.source.inline", name_of(&read)) };
+            target(read, document, &inline, &others, texts, &mut used, mistakes)
         })
         .collect();
     let left: Vec<_> = others.iter().enumerate().filter(|(index, _)| !used.contains(index)).map(|(_, d)| d).collect();
@@ -51,9 +54,11 @@ pub(super) fn targets(
     (targets, notes)
 }
 
+/// `inline` names an inline source in positions: in a file of several Applications it says whose.
 fn target(
     application: Application,
     document: &Document,
+    inline: &str,
     others: &[Document],
     texts: &[Text],
     used: &mut BTreeSet<usize>,
@@ -65,7 +70,7 @@ fn target(
     let documents = match &application.spec.source {
         Source::Inline(text) => {
             let path = ["spec", "source", "inline"];
-            embedded(document, &path, "spec.source.inline", text, texts, mistakes)
+            embedded(document, &path, inline, text, texts, mistakes)
         }
         Source::ConfigMaps(maps) => {
             let mut documents = Vec::new();
@@ -195,7 +200,7 @@ fn not_part(left: &[&Document]) -> Option<String> {
     if left.len() > NAMED {
         names.push(format!("{} more", left.len() - NAMED));
     }
-    let what = "in no source of an Application here";
+    let what = "not planned, because no source of an Application here has it";
     (!left.is_empty()).then(|| format!("{}: {what}", names.join(", ")))
 }
 

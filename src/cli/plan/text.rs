@@ -19,7 +19,7 @@ pub(super) fn render(output: &Output) -> String {
         }
         application(plan, &mut text);
     }
-    list("In none of these plans", &output.notes, &mut text);
+    list("Notes on the files", &output.notes, &mut text);
     if !output.mistakes.is_empty() {
         if !text.is_empty() {
             text.push('\n');

@@ -188,10 +188,10 @@ fn verdict(manifest: &Manifest, run: &mut TaskRun, live: &Live, now: Timestamp) 
     let Some(verdict) = live.verdict.as_ref().filter(|_| gates) else {
         return Judged::Done(None);
     };
-    if let Some(written) = &run.written {
-        if live.version < written.version {
-            return wait("Progressing", "waits to see its own write", None);
-        }
+    if let Some(written) = &run.written
+        && live.version < written.version
+    {
+        return wait("Progressing", "waits to see its own write", None);
     }
     if health::is_custom(&manifest.key.kind.group) && !is_fresh(live, run.written.as_ref()) {
         let settle = manifest.settings.settle.unwrap_or(SETTLE);
@@ -325,7 +325,7 @@ fn looked(
         (Why::Conflict, Some(live)) => apply(manifest, stage, id, run, true, Some(live.version), turn),
         // It was there all the time: the label had gone, or the view was behind.
         (Why::Vanished, Some(live)) if live.deleting.is_none() => {
-            apply(manifest, stage, id, run, true, Some(live.version), turn)
+            apply(manifest, stage, id, run, true, Some(live.version), turn);
         }
         (Why::Vanished, None) if is_ended_job(manifest, run) => run.state = TaskState::Over(Finish::Done),
         (Why::Vanished, None) if run.reapplied => {
@@ -388,6 +388,10 @@ fn apply(
     version: Option<u64>,
     turn: &mut Turn<'_>,
 ) {
+    if turn.closing {
+        run.state = TaskState::Over(Finish::Dropped);
+        return;
+    }
     let durable_first = turn.ledger.note_first_write(turn.now());
     if durable_first > 0 {
         // Nothing was to be written when the stage began (I4): it is noted before the write all the same.

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::stage::{back_off, blocked, is_late, waited};
-use super::{Turn, apply};
+use super::{Turn, apply, tidy};
 use crate::engine::action::{Action, Answer, Evidence, Fault, FaultKind, Propagation, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, failed};
 use crate::engine::desired::Manifest;
 use crate::engine::health::{self, Completion};
-use crate::engine::ledger::{HookId, HookOutcome, HookRecord, Ledger, RecordStage};
+use crate::engine::ledger::{HookOutcome, HookRecord, RecordStage};
 use crate::engine::live::Live;
 use crate::engine::membership::{HookRun, marked};
 use crate::engine::object::ObjectKey;
-use crate::engine::plan::{Stage, Task, effective_policies, recreates_passive};
-use crate::engine::settings::{DeletePolicy, Phase};
+use crate::engine::plan::{Stage, Task, recreates_passive};
 
 /// How long the pods of a stopped hook are awaited before the next thing begins.
 const DRAINING: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
@@ -144,12 +143,10 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
             let uid = uid.clone();
             let live = members.get(&run.key).filter(|live| live.uid == uid).cloned();
             let finalizers = live.as_ref().and_then(|live| live.deleting.clone()).unwrap_or_default();
-            let reason = match finalizers.is_empty() {
-                true => "the hook of an earlier run is being deleted".to_owned(),
-                false => format!(
-                    "the hook of an earlier run is being deleted, held by finalizers: {}",
-                    finalizers.join(", ")
-                ),
+            let reason = if finalizers.is_empty() {
+                "the hook of an earlier run is being deleted".to_owned()
+            } else {
+                format!("the hook of an earlier run is being deleted, held by finalizers: {}", finalizers.join(", "))
             };
             if is_late(run, turn) {
                 let cause = format!("{reason}; it was not gone within {}", waited(run, turn.now()));
@@ -179,6 +176,13 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
 pub(super) fn collect(id: TaskId, run: &mut TaskRun, uid: Arc<str>, cause: String, stop: bool, turn: &mut Turn<'_>) {
     turn.actions.push(Action::Collect { task: id, key: run.key.clone(), uid: uid.clone() });
     run.state = TaskState::Collecting { uid, cause, stop };
+}
+
+/// Whether a task is a hook of this attempt that was begun and has not ended, as far as its record tells.
+pub(super) fn may_run(task: &Task, stage: &Stage, turn: &Turn<'_>) -> bool {
+    let run = turn.operation.run(stage.phase);
+    let record = turn.ledger.of_run(&(tidy::named(task, &run), stage.phase), &run);
+    task.is_running_hook() && record.is_some_and(|record| record.outcome().is_none())
 }
 
 /// When a hook of this attempt was created, if its record says so.
@@ -227,10 +231,10 @@ fn looked(
                     record_end(manifest, stage, run, &known.unwrap_or_else(|| "".into()), outcome, turn);
                 }
                 Some(false) => {
-                    record_failure(manifest, stage, run, "failed, and was deleted by someone else".to_owned(), turn)
+                    record_failure(manifest, stage, run, "failed, and was deleted by someone else".to_owned(), turn);
                 }
                 None => {
-                    record_failure(manifest, stage, run, "was deleted by someone else while it ran".to_owned(), turn)
+                    record_failure(manifest, stage, run, "was deleted by someone else while it ran".to_owned(), turn);
                 }
             }
         }
@@ -256,6 +260,10 @@ fn looked(
         (Some(live), _) => {
             if let Some(refusal) = apply::belongs_to_another(live, turn) {
                 record_failure(manifest, stage, run, refusal, turn);
+                return;
+            }
+            if turn.closing {
+                run.state = TaskState::Over(Finish::Dropped);
                 return;
             }
             // A leftover of another run never counts (V5): it goes, with its pods, before this one comes.
@@ -300,6 +308,10 @@ fn without_finalizer(key: &ObjectKey, live: &Live) -> Write {
 }
 
 fn create(manifest: &Manifest, id: TaskId, run: &mut TaskRun, this: &HookRun, turn: &mut Turn<'_>) {
+    if turn.closing {
+        run.state = TaskState::Over(Finish::Dropped);
+        return;
+    }
     run.state = TaskState::Writing;
     let body = Arc::new(marked(&turn.owner, manifest, &run.key, Some(this)));
     turn.actions.push(Action::Write { task: id, write: Write::Create { key: run.key.clone(), body } });
@@ -384,7 +396,7 @@ fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
     match (&run.state, fault.kind) {
         // The leftover is gone, or is another object by now.
         (TaskState::Deleting { .. }, FaultKind::NotFound | FaultKind::Conflict) => {
-            look(manifest, id, run, Why::Leftover, turn)
+            look(manifest, id, run, Why::Leftover, turn);
         }
         (TaskState::Deleting { .. }, FaultKind::Transient) => wait_and_try(run, fault, turn),
         (TaskState::Deleting { .. }, _) => {

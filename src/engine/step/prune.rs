@@ -89,6 +89,10 @@ fn delete(id: TaskId, run: &mut TaskRun, live: &Live, turn: &mut Turn<'_>) {
         done(run, "left alone: it is not a member of this Application any more");
         return;
     }
+    if turn.closing {
+        run.state = TaskState::Over(Finish::Dropped);
+        return;
+    }
     if live.deleting.is_none() {
         turn.actions.push(Action::Write {
             task: id,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Turn, apply, hook, prune};
+use super::{Turn, apply, hook, prune, tidy};
 use crate::engine::action::{Answer, TaskId};
 use crate::engine::attempt::{Attempt, Blocked, Finish, Row, Running, Stop, TaskRun, TaskState, Then, What};
 use crate::engine::kinds;
@@ -69,16 +69,55 @@ pub(super) fn enter(sync_fail: bool, index: usize, turn: &mut Turn<'_>) -> Runni
     }
 }
 
+/// After a restart with a wish to stop: the stage whose hooks may still run, with nothing else in it. Nothing if there is none.
+pub(super) fn reenter(turn: &mut Turn<'_>) -> Option<Running> {
+    let plan = turn.plan;
+    let stages = plan.stages.iter().enumerate().map(|(index, stage)| (false, index, stage));
+    let sync_fail = plan.sync_fail.iter().enumerate().map(|(index, stage)| (true, index, stage));
+    let (sync_fail, index, stage) = stages
+        .chain(sync_fail)
+        .find(|(_, _, stage)| stage.tasks.iter().any(|task| hook::may_run(task, stage, turn)))?;
+    let keys = stage.tasks.iter().map(|task| tidy::named(task, &turn.operation.run(stage.phase)));
+    let mut runs: Vec<_> = keys.map(TaskRun::new).collect();
+    let mut open = Vec::new();
+    for (place, task) in stage.tasks.iter().enumerate() {
+        if hook::may_run(task, stage, turn) {
+            open.push(place);
+        } else {
+            runs[place].state = TaskState::Over(Finish::Dropped);
+        }
+    }
+    let mut running = Running {
+        sync_fail,
+        index,
+        places: runs.iter().enumerate().map(|(place, run)| (run.key.clone(), place)).collect(),
+        runs,
+        since: turn.now(),
+        after: 0,
+        open: open.len(),
+        held: open.len(),
+        failed: false,
+        stirred: false,
+        wake: None,
+    };
+    turn.stopping = true;
+    for place in open {
+        move_task(&mut running, stage, place, turn, |task, id, run, turn| start(task, stage, id, run, turn));
+    }
+    Some(running)
+}
+
 /// Takes in what was seen and moves every task that it concerns.
 pub(super) fn turn(running: &mut Running, turn: &mut Turn<'_>, fresh: Option<Vec<&Answer>>, stop: Option<&Stop>) {
     let plan = turn.plan;
     let stage = running.stage(plan);
     let first = fresh.is_some();
+    turn.stopping = stop.is_some();
     for answer in fresh.into_iter().flatten() {
         let Some(id) = task_of(answer) else { continue };
         if id.sync_fail == running.sync_fail && id.stage == running.index && id.task < running.runs.len() {
             move_task(running, stage, id.task, turn, |task, id, run, turn| {
-                answered(task, stage, id, run, answer, turn)
+                answered(task, stage, id, run, answer, turn);
             });
         }
     }
@@ -132,7 +171,7 @@ pub(super) fn close(running: &mut Running, attempt: &mut Attempt, turn: &mut Tur
     let more = causes.len().saturating_sub(3);
     let mut text = causes.into_iter().take(3).collect::<Vec<_>>().join("; ");
     if more > 0 {
-        text.push_str(&format!("; and {more} more"));
+        text = format!("{text}; and {more} more");
     }
     Some(format!("{} wave {} failed: {text}", stage.phase, stage.wave))
 }
@@ -189,6 +228,7 @@ fn move_task(
         return;
     }
     let before = (matches!(run.state, TaskState::Held), run.applied);
+    turn.closing = turn.stopping || running.failed;
     let outer_wake = turn.wake.take();
     change(&stage.tasks[place], id, run, turn);
     let wake = std::mem::replace(&mut turn.wake, outer_wake);
@@ -295,13 +335,14 @@ fn start_held(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>) {
     }
 }
 
-/// Ends everything that has no effect under way; running hooks are finished (V9), or stopped when somebody asks to terminate.
+/// Ends everything that has no effect under way; running hooks are finished (V9), or stopped when somebody asks to terminate. A hook
+/// whose create has an unknown outcome may run: it is looked for when its back-off ends.
 fn wind_down(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>, stop: Option<&Stop>) {
     for place in 0..running.runs.len() {
-        move_task(running, stage, place, turn, |_, id, run, turn| {
+        move_task(running, stage, place, turn, |task, id, run, turn| {
             let drop = match &run.state {
+                TaskState::Backoff { .. } => !task.is_running_hook(),
                 TaskState::Held
-                | TaskState::Backoff { .. }
                 | TaskState::Leaving { .. }
                 | TaskState::Waiting
                 | TaskState::Recording { then: Then::Create, .. } => true,

@@ -113,10 +113,10 @@ pub(super) fn delete_passive(turn: &mut Turn<'_>) {
             continue;
         };
         if !runs_to_end(manifest) && deletes(manifest, outcome) {
-            due.push((id.clone(), uid.clone(), manifest.clone()));
+            due.push((id.clone(), uid.clone()));
         }
     }
-    for (id, uid, manifest) in due {
+    for (id, uid) in due {
         owe_delete(&id, &uid, 0, turn);
     }
 }

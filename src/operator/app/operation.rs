@@ -70,19 +70,19 @@ impl Actor {
             let problem = "the source holds no manifest, so that everything would be pruned; set syncPolicy.automated.allowEmpty if that is meant";
             return self.fail_unplanned(&waiting.operation, problem.to_owned()).await;
         }
-        self.begin(waiting, desired).await;
+        self.begin(waiting, desired.as_deref());
     }
 
-    async fn begin(&mut self, waiting: Waiting, desired: Option<Arc<crate::engine::desired::Desired>>) {
+    fn begin(&mut self, waiting: Waiting, desired: Option<&crate::engine::desired::Desired>) {
         let Waiting { operation, resumed, .. } = waiting;
         let destination = self.application.destination_namespace();
         let options = operation.options.clone();
-        let plan = self.view.peek(|members| match &desired {
+        let plan = self.view.peek(|members| match desired {
             Some(desired) if !operation.deletion => {
                 let ran = |manifest: &Manifest, phase: Phase| ran_before(&self.ledger, manifest, phase);
                 Plan::sync(desired, members, &self.owner, destination, &options, &ran)
             }
-            desired => Plan::deletion(desired.as_deref(), members, &self.owner, &options),
+            desired => Plan::deletion(desired, members, &self.owner, &options),
         });
         let timeouts = self.application.timeouts();
         let now = now();
@@ -147,7 +147,7 @@ impl Actor {
             return self.deletion_failed(operation.clone(), message).await;
         }
         let state = report::unplanned_state(operation, self.request.as_ref(), message, now());
-        self.close(state).await;
+        self.close(state);
     }
 
     /// The attempt has ended: what becomes of the operation.
@@ -169,7 +169,7 @@ impl Actor {
                 let message =
                     format!("{} objects applied and healthy, {} hooks ended well", applied(&attempt), hooks(&attempt));
                 self.narrow_kinds();
-                self.close(state(OperationPhase::Succeeded, message)).await;
+                self.close(state(OperationPhase::Succeeded, message));
             }
             Ending::Failed(cause) if attempt.operation.deletion => {
                 self.deletion_failed(attempt.operation.clone(), cause).await;
@@ -191,20 +191,20 @@ impl Actor {
                     });
                     self.writer.hurry();
                 }
-                None => self.close(state(OperationPhase::Failed, cause)).await,
+                None => self.close(state(OperationPhase::Failed, cause)),
             },
             Ending::Stopped(_, message) => {
                 let full = match &attempt.failure {
                     Some(failure) => format!("{message}; before that: {failure}"),
                     None => message,
                 };
-                self.close(state(OperationPhase::Failed, full)).await;
+                self.close(state(OperationPhase::Failed, full));
             }
         }
     }
 
     /// An operation is over: the status says so at once, an Event too.
-    async fn close(&mut self, state: api::OperationState) {
+    fn close(&mut self, state: api::OperationState) {
         let message = state.message.clone().unwrap_or_default();
         let (event, reason) = match state.phase {
             OperationPhase::Succeeded => (Type::Normal, "OperationSucceeded"),
