@@ -4,7 +4,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/swell
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
-.PHONY: help demo demo-down test test-full check fmt generate controlplane cluster
+.PHONY: help demo demo-down test test-full check deny fmt generate controlplane cluster
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -17,19 +17,27 @@ demo-down: ## Stop what the demo left running
 
 test: controlplane ## All tests, on the real control plane too
 	cargo build --workspace --locked
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 
 test-full: controlplane ## The same with many more property cases
 	cargo build --workspace --locked
-	PROPTEST_CASES=20000 cargo test --workspace --locked
+	PROPTEST_CASES=20000 cargo test --workspace --locked --no-fail-fast
 
-check: $(DENY) ## Format, lints, docs, dependencies, generated files
+check: ## Format, scripts, lints, docs, dependencies, generated files; what is quick comes first
 	cargo fmt --all -- --check
-	bash -n scripts/*.sh .ci/run
+	@for script in scripts/*.sh .ci/run; do bash -n "$$script" || exit 1; done
+	@if command -v shellcheck >/dev/null; then echo 'shellcheck scripts/*.sh .ci/run'; shellcheck scripts/*.sh .ci/run; \
+	else echo 'shellcheck is not installed: the scripts are only parsed (bash -n)'; fi
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
-	$(DENY) --locked --offline check bans licenses sources
 	cargo run --quiet --locked -- crd | diff -u crds/application.yaml - || { echo 'crds/application.yaml is not what the code says: run make generate'; exit 1; }
+	@$(MAKE) --no-print-directory deny
+
+deny: $(DENY) ## Dependencies: what is banned, licences, where they come from, known advisories
+	$(DENY) --locked check bans licenses sources
+	@# The database of advisories is a Git repository, which not every machine may reach.
+	@if timeout 60 $(DENY) --locked fetch db >/dev/null 2>&1; then echo '$(DENY) check advisories'; $(DENY) --locked check --disable-fetch advisories; \
+	else echo 'advisories: NOT CHECKED, the RustSec database cannot be fetched from here'; fi
 
 fmt: ## Format everything
 	cargo fmt --all
@@ -43,5 +51,7 @@ controlplane: ## Build etcd, kube-apiserver and the rest once into the cache; pr
 cluster: controlplane ## A control plane in the foreground; prints the kubeconfig's path
 	@cargo run --quiet --locked -p testbed -- serve
 
+# Without the fat link-time optimisation of its release profile, which costs more than a run of a second can give back.
 $(DENY):
-	cargo install --locked --root $(CACHE)/tools/cargo-deny-$(DENY_VERSION) --version $(DENY_VERSION) cargo-deny
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	  cargo install --locked --root $(CACHE)/tools/cargo-deny-$(DENY_VERSION) --version $(DENY_VERSION) cargo-deny

@@ -1,6 +1,6 @@
 //! What the cluster serves: learnt from aggregated discovery, kept, and learnt anew when a CRD changes or a kind is unknown.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use kube::core::discovery::v2::APIGroupDiscoveryList;
@@ -15,7 +15,9 @@ use crate::engine::object::ObjectKey;
 pub struct Discovery {
     calls: Calls,
     kinds: RwLock<Arc<Kinds>>,
-    stale: AtomicBool,
+    /// How often it was asked to be fresh, and up to which asking it is: a change while it is being learnt is not lost.
+    wanted: AtomicU64,
+    learnt: AtomicU64,
     refreshing: tokio::sync::Mutex<()>,
 }
 
@@ -25,7 +27,8 @@ impl Discovery {
         Self {
             calls,
             kinds: RwLock::new(Arc::new(Kinds::default())),
-            stale: AtomicBool::new(true),
+            wanted: AtomicU64::new(1),
+            learnt: AtomicU64::new(0),
             refreshing: tokio::sync::Mutex::new(()),
         }
     }
@@ -37,27 +40,26 @@ impl Discovery {
 
     /// A CRD has changed, or a kind is unknown: the next question asks the server.
     pub fn mark_stale(&self) {
-        self.stale.store(true, Ordering::Release);
+        self.wanted.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The kinds, fresh if something has changed.
     pub async fn kinds(&self) -> Result<Arc<Kinds>, Fault> {
-        if !self.stale.load(Ordering::Acquire) {
+        if self.is_fresh() {
             return Ok(self.known());
         }
         let _one_at_a_time = self.refreshing.lock().await;
-        if self.stale.swap(false, Ordering::AcqRel) {
-            match self.learn().await {
-                Ok(kinds) => {
-                    *self.kinds.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(kinds);
-                }
-                Err(fault) => {
-                    self.mark_stale();
-                    return Err(fault);
-                }
-            }
+        if !self.is_fresh() {
+            let wanted = self.wanted.load(Ordering::Acquire);
+            let kinds = self.learn().await?;
+            *self.kinds.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(kinds);
+            self.learnt.store(wanted, Ordering::Release);
         }
         Ok(self.known())
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.learnt.load(Ordering::Acquire) >= self.wanted.load(Ordering::Acquire)
     }
 
     async fn learn(&self) -> Result<Kinds, Fault> {

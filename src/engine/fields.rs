@@ -106,7 +106,7 @@ mod tests {
                     "containers": [{
                         "name": "web", "image": "web:1", "args": ["--port", "80"], "resources": {},
                         "ports": [{"containerPort": 80}],
-                        "env": [{"name": "A", "value": "1"}]
+                        "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
                     }],
                     "volumes": [{"name": "tmp", "emptyDir": {}}]
                 }}
@@ -123,7 +123,10 @@ mod tests {
                     "f:containers": {"k:{\"name\":\"web\"}": {
                         ".": {}, "f:name": {}, "f:image": {}, "f:args": {}, "f:resources": {},
                         "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}},
-                        "f:env": {"k:{\"name\":\"A\"}": {".": {}, "f:name": {}, "f:value": {}}}
+                        "f:env": {
+                            "k:{\"name\":\"A\"}": {".": {}, "f:name": {}, "f:value": {}},
+                            "k:{\"name\":\"B\"}": {".": {}, "f:name": {}, "f:value": {}}
+                        }
                     }},
                     "f:volumes": {"k:{\"name\":\"tmp\"}": {".": {}, "f:name": {}, "f:emptyDir": {}}}
                 }}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::action::Write;
 use super::membership::HookRun;
@@ -94,9 +94,14 @@ pub struct Ledger {
     kinds: BTreeSet<GroupKind>,
     first_write: Option<Timestamp>,
     owed: BTreeMap<ObjectKey, Owed>,
+    /// Names with a create of unknown outcome, and until when it may still be done.
+    unsettled: BTreeMap<ObjectKey, Timestamp>,
     version: u64,
     durable: u64,
 }
+
+/// A request that the API server has taken up is done or given up within its time-out of 60 s.
+const UNSETTLED: SignedDuration = SignedDuration::from_secs(65);
 
 /// Ended records beyond this number are dropped, oldest first; those of hooks that still run never are.
 const MOST_RECORDS: usize = 500;
@@ -176,6 +181,18 @@ impl Ledger {
     /// A new attempt has written nothing.
     pub fn start_attempt(&mut self) {
         self.first_write = None;
+    }
+
+    /// A create of that name was sent, and nobody knows whether it was done or will be: until it is settled nothing of that name is
+    /// deleted or given its time to live, for a late create would then make a hook run twice (I3).
+    pub fn note_unknown_create(&mut self, key: &ObjectKey, now: Timestamp) {
+        self.unsettled.retain(|_, until| *until > now);
+        self.unsettled.insert(key.clone(), now.checked_add(UNSETTLED).unwrap_or(now));
+    }
+
+    /// Until when nothing of that name is deleted.
+    pub fn unsettled_until(&self, key: &ObjectKey, now: Timestamp) -> Option<Timestamp> {
+        self.unsettled.get(key).copied().filter(|until| *until > now)
     }
 
     /// The clean-ups that are owed.

@@ -137,9 +137,6 @@ impl Turn<'_> {
     }
 }
 
-/// How long clean-ups may hold the end of an attempt.
-const TIDYING: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
-
 fn advance(course: Course, attempt: &mut Attempt, turn: &mut Turn<'_>, fresh: Option<Vec<&Answer>>) -> (Course, bool) {
     match course {
         Course::Begin | Course::Rights | Course::Rehearsal { .. } => match stopped(attempt) {
@@ -193,10 +190,9 @@ fn advance_stage(
         return (Course::Stage(running), false);
     }
     let causes = stage::close(&mut running, attempt, turn);
-    let now = turn.now();
     if stop.is_some() {
         tidy::delete_passive(turn);
-        return (Course::Tidying { succeeded: false, until: now + TIDYING }, true);
+        return (Course::Tidying { succeeded: false, until: tidy::until(turn) }, true);
     }
     if let Some(cause) = causes {
         attempt.failure = Some(cause);
@@ -242,7 +238,7 @@ pub(super) fn enter(index: usize, turn: &mut Turn<'_>) -> Course {
     if turn.operation.deletion {
         tidy::delete_deletion_hooks(turn);
     }
-    Course::Tidying { succeeded: true, until: turn.now() + TIDYING }
+    Course::Tidying { succeeded: true, until: tidy::until(turn) }
 }
 
 fn enter_sync_fail(index: usize, turn: &mut Turn<'_>) -> Course {
@@ -250,7 +246,7 @@ fn enter_sync_fail(index: usize, turn: &mut Turn<'_>) -> Course {
         return Course::SyncFail(stage::enter(true, index, turn));
     }
     tidy::delete_passive(turn);
-    Course::Tidying { succeeded: false, until: turn.now() + TIDYING }
+    Course::Tidying { succeeded: false, until: tidy::until(turn) }
 }
 
 fn stopped(attempt: &Attempt) -> Option<Ending> {

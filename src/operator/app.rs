@@ -1,6 +1,7 @@
 //! The task of one Application: observe → step → perform → report, woken by what happens and by deadlines, never by a clock tick.
 
 mod operation;
+mod sight;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,17 +20,15 @@ use super::status::{Done, StatusWriter, value};
 use crate::api::{self, Application, Source};
 use crate::cluster::application;
 use crate::cluster::perform::Performer;
-use crate::cluster::source;
 use crate::cluster::view::AppView;
 use crate::engine::action::{Action, Answer, Fault, FaultKind};
 use crate::engine::attempt::{Attempt, Course, Operation};
-use crate::engine::desired::{Context, Desired, desired};
+use crate::engine::desired::Desired;
 use crate::engine::ledger::Ledger;
 use crate::engine::lifecycle::{self, Next, Situation};
 use crate::engine::object::{GroupKind, Owner};
 use crate::engine::recover::recover;
 use crate::engine::report::{self, Standing};
-use crate::engine::settings::parse_option;
 use crate::engine::step::{Observation, State, step};
 
 /// One Application's task and all that it remembers; nothing of it could not be lost.
@@ -97,8 +96,6 @@ struct Resumed {
 const GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 /// The pause before something that the cluster did not answer is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long several ConfigMaps must be quiet before a change counts.
-const QUIET: Duration = Duration::from_secs(2);
 
 impl Actor {
     /// The task of an Application that was seen for the first time.
@@ -292,125 +289,6 @@ impl Actor {
             tracing::warn!(application = %self.owner, "somebody else has written the status; it is read anew");
             self.recover();
         }
-    }
-
-    /// Reads the source if it may have changed. False: it cannot be read now, and will be tried again.
-    async fn read_source(&mut self) -> bool {
-        let application = self.application.clone();
-        if application.metadata.deletion_timestamp.is_some() && self.source.is_some() {
-            return true;
-        }
-        let maps_changed = match self.maps_changed() {
-            Ok(changed) => changed,
-            Err(message) => {
-                tracing::warn!(application = %self.owner, message, "cannot watch the ConfigMaps of the source");
-                self.wake = Some(Instant::now() + AGAIN);
-                return false;
-            }
-        };
-        let same = self.source.as_ref().is_some_and(|source| {
-            source.of == application.spec.source && source.destination == application.destination_namespace()
-        });
-        if same && !maps_changed {
-            return true;
-        }
-        let performer = self.performer();
-        let read = async {
-            let loaded = source::load(&application, &performer.calls).await?;
-            let kinds = self.shared.discovery.kinds().await?;
-            Ok((loaded, kinds))
-        };
-        let (loaded, kinds) = match read.await {
-            Ok(read) => read,
-            Err(fault) => return self.source_is_unreachable(&fault),
-        };
-        let allow_missing_kinds = application
-            .sync_options()
-            .iter()
-            .any(|option| parse_option(option) == Ok(("SkipDryRunOnMissingResource", "true")));
-        let context = Context {
-            owner: &self.owner,
-            destination: application.destination_namespace(),
-            kinds: &kinds,
-            allow_missing_kinds,
-        };
-        let wants = loaded.documents.and_then(|documents| {
-            desired(documents, context)
-                .map(Arc::new)
-                .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        });
-        let revision = wants.as_ref().map_or(loaded.digest, |desired| desired.revision.clone());
-        self.source = Some(Sourced {
-            of: application.spec.source.clone(),
-            destination: application.destination_namespace().to_owned(),
-            wants,
-            revision,
-        });
-        self.writer.dirty = true;
-        true
-    }
-
-    /// Watches every kind that the Application has or wants; a verdict about objects that nobody looks at would be none.
-    async fn watch_kinds(&mut self) {
-        let mut kinds = self.ledger.kinds().clone();
-        if let Some(Sourced { wants: Ok(desired), .. }) = &self.source {
-            kinds.extend(desired.manifests.iter().map(|manifest| manifest.key.kind.clone()));
-        }
-        if self.blind.is_none() && kinds.is_subset(&self.watched) {
-            return;
-        }
-        match self.shared.watches.ensure(&kinds).await {
-            Ok(()) => {
-                self.watched = kinds;
-                self.blind = None;
-            }
-            Err(fault) => {
-                tracing::warn!(application = %self.owner, message = %fault.message, "some objects cannot be seen");
-                self.blind = Some(fault);
-                self.wake = Some(Instant::now() + AGAIN);
-            }
-        }
-        self.writer.dirty = true;
-    }
-
-    fn source_is_unreachable(&mut self, fault: &Fault) -> bool {
-        tracing::warn!(application = %self.owner, message = %fault.message, "the source cannot be read now");
-        self.wake = Some(Instant::now() + AGAIN);
-        // What is known goes on meanwhile; a first reading is waited for.
-        self.source.is_some()
-    }
-
-    /// Whether the ConfigMaps of the source have changed in a way that counts.
-    fn maps_changed(&mut self) -> Result<bool, String> {
-        let Source::ConfigMaps(wanted) = &self.application.spec.source else {
-            self.maps = None;
-            return Ok(false);
-        };
-        if self.maps.is_none() {
-            let maps = self.shared.sources.follow(self.owner.namespace()).map_err(|error| error.to_string())?;
-            self.maps = Some(maps);
-        }
-        let Some(maps) = &mut self.maps else { return Ok(false) };
-        let seen: Vec<_> = {
-            let maps = maps.borrow_and_update();
-            wanted.iter().map(|map| maps.get(&map.name).cloned()).collect()
-        };
-        let changed = seen != self.maps_seen;
-        self.maps_seen = seen;
-        let revisions: Vec<_> =
-            self.maps_seen.iter().map(|seen| seen.as_ref().and_then(|(_, r)| r.as_deref())).collect();
-        let alone = revisions.len() <= 1;
-        let agreed = revisions.iter().all(|revision| revision.is_some() && *revision == revisions[0]);
-        let disagreed = !agreed && revisions.iter().any(Option::is_some);
-        if changed && self.source.is_some() && !alone && !agreed {
-            self.quiet_at = (!disagreed).then(|| Instant::now() + QUIET);
-            return Ok(false);
-        }
-        if self.quiet_at.is_some_and(|at| at <= Instant::now()) {
-            self.quiet_at = None;
-            return Ok(true);
-        }
-        Ok(changed)
     }
 
     /// Puts the finalizer and the ApplySet marks onto the Application. False: tried again later.

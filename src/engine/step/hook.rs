@@ -56,6 +56,11 @@ pub(super) fn answered(
     answer: &Answer,
     turn: &mut Turn<'_>,
 ) {
+    if let (Answer::Written(_, Err(fault)), TaskState::Writing) = (answer, &run.state)
+        && fault.kind == FaultKind::Transient
+    {
+        turn.ledger.note_unknown_create(&run.key, turn.now());
+    }
     match (answer, &run.state) {
         (Answer::Collected(_, evidence), TaskState::Collecting { .. }) => {
             collected(manifest, stage, id, run, evidence.clone(), turn);
@@ -264,6 +269,16 @@ fn looked(
             }
             if turn.closing {
                 run.state = TaskState::Over(Finish::Dropped);
+                return;
+            }
+            if let Some(until) = turn.ledger.unsettled_until(&run.key, turn.now()) {
+                let message = "a create of this name was not answered and may still be done".to_owned();
+                turn.wake_at(until);
+                run.state = TaskState::Backoff {
+                    until,
+                    fault: Fault { kind: FaultKind::Transient, message, retry_after: None },
+                };
+                judge(manifest, stage, id, run, turn);
                 return;
             }
             // A leftover of another run never counts (V5): it goes, with its pods, before this one comes.

@@ -27,10 +27,15 @@ pub(super) fn enter(sync_fail: bool, index: usize, turn: &mut Turn<'_>) -> Runni
                     None => task.key.clone(),
                 };
                 let id = (key.clone(), stage.phase);
-                if turn.ledger.of_run(&id, &run).is_none() {
-                    let record =
-                        HookRecord { run, stage: RecordStage::Creating, digest: manifest.content, at: turn.now() };
-                    after = after.max(turn.ledger.record(id, record));
+                match turn.ledger.of_run(&id, &run).map(|record| &record.stage) {
+                    None => {
+                        let record =
+                            HookRecord { run, stage: RecordStage::Creating, digest: manifest.content, at: turn.now() };
+                        after = after.max(turn.ledger.record(id, record));
+                    }
+                    // The last process may have sent a create just before it died.
+                    Some(RecordStage::Creating) => turn.ledger.note_unknown_create(&key, turn.now()),
+                    Some(RecordStage::Created(_) | RecordStage::Ended(..) | RecordStage::Cleared(..)) => {}
                 }
                 writes = true;
                 key

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::Turn;
@@ -15,6 +16,9 @@ use crate::engine::object::ObjectKey;
 use crate::engine::plan::{Task, effective_policies};
 use crate::engine::settings::{Class, DeletePolicy, Phase};
 
+/// How long clean-ups may hold the end of an attempt.
+const TIDYING: SignedDuration = SignedDuration::from_secs(30);
+
 /// Sends the clean-ups whose records are durable.
 pub(super) fn send(turn: &mut Turn<'_>) {
     let now = turn.now();
@@ -23,11 +27,12 @@ pub(super) fn send(turn: &mut Turn<'_>) {
         keys.into_iter().filter(|(_, after)| turn.ledger.is_durable(*after)).map(|(key, _)| key).collect()
     };
     for key in durable {
+        let unsettled = turn.ledger.unsettled_until(&key, now);
         let Some(owed) = turn.ledger.owed().get_mut(&key) else { continue };
         if owed.in_flight || owed.earlier > 0 {
             continue;
         }
-        if let Some(not_before) = owed.not_before.filter(|at| *at > now) {
+        if let Some(not_before) = owed.not_before.max(unsettled).filter(|at| *at > now) {
             turn.wake_at(not_before);
             continue;
         }
@@ -37,8 +42,16 @@ pub(super) fn send(turn: &mut Turn<'_>) {
     }
 }
 
+/// Until when the clean-ups may hold the end of an attempt: for a while from now, or from when the last of them may be sent.
+pub(super) fn until(turn: &mut Turn<'_>) -> Timestamp {
+    let now = turn.now();
+    let keys: Vec<_> = turn.ledger.owed().keys().cloned().collect();
+    let last = keys.iter().filter_map(|key| turn.ledger.unsettled_until(key, now)).max().unwrap_or(now);
+    last.checked_add(TIDYING).unwrap_or(last)
+}
+
 /// Takes in how a clean-up went. What cannot be done is given up after some tries: the record stays Ended and tells it.
-pub(super) fn tidied(ledger: &mut Ledger, key: &ObjectKey, result: &Result<(), Fault>, now: jiff::Timestamp) {
+pub(super) fn tidied(ledger: &mut Ledger, key: &ObjectKey, result: &Result<(), Fault>, now: Timestamp) {
     if let Some(owed) = ledger.owed().get_mut(key).filter(|owed| owed.earlier > 0) {
         owed.earlier -= 1;
         return;
