@@ -164,6 +164,11 @@ impl Running {
         &stages[self.index]
     }
 
+    /// Whether a task has failed so that nothing more of the stage is begun. A failing SyncFail hook does not stop the others (V8).
+    pub fn is_failing(&self) -> bool {
+        self.failed && !self.sync_fail
+    }
+
     /// The id of the task at that place.
     pub fn id(&self, task: usize) -> TaskId {
         TaskId { sync_fail: self.sync_fail, stage: self.index, task }

@@ -140,12 +140,12 @@ pub(super) fn turn(running: &mut Running, turn: &mut Turn<'_>, fresh: Option<Vec
             }
         }
     }
-    if stop.is_some() || running.failed {
+    if stop.is_some() || running.is_failing() {
         wind_down(running, stage, turn, stop);
     } else {
         start_held(running, stage, turn);
         // A stage can fail while its tasks start.
-        if running.failed {
+        if running.is_failing() {
             wind_down(running, stage, turn, stop);
         }
     }
@@ -228,12 +228,12 @@ fn move_task(
     change: impl FnOnce(&Task, TaskId, &mut TaskRun, &mut Turn<'_>),
 ) {
     let id = running.id(place);
+    turn.closing = turn.stopping || running.is_failing();
     let run = &mut running.runs[place];
     if run.is_over() {
         return;
     }
     let before = (matches!(run.state, TaskState::Held), run.applied);
-    turn.closing = turn.stopping || running.failed;
     let outer_wake = turn.wake.take();
     change(&stage.tasks[place], id, run, turn);
     let wake = std::mem::replace(&mut turn.wake, outer_wake);
