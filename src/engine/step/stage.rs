@@ -33,9 +33,7 @@ pub(super) fn enter(sync_fail: bool, index: usize, turn: &mut Turn<'_>) -> Runni
                             HookRecord { run, stage: RecordStage::Creating, digest: manifest.content, at: turn.now() };
                         after = after.max(turn.ledger.record(id, record));
                     }
-                    // The last process may have sent a create just before it died.
-                    Some(RecordStage::Creating) => turn.ledger.note_unknown_create(&key, turn.now()),
-                    Some(RecordStage::Created(_) | RecordStage::Ended(..) | RecordStage::Cleared(..)) => {}
+                    Some(_) => {}
                 }
                 writes = true;
                 key
