@@ -27,13 +27,10 @@ pub(super) fn enter(sync_fail: bool, index: usize, turn: &mut Turn<'_>) -> Runni
                     None => task.key.clone(),
                 };
                 let id = (key.clone(), stage.phase);
-                match turn.ledger.of_run(&id, &run).map(|record| &record.stage) {
-                    None => {
-                        let record =
-                            HookRecord { run, stage: RecordStage::Creating, digest: manifest.content, at: turn.now() };
-                        after = after.max(turn.ledger.record(id, record));
-                    }
-                    Some(_) => {}
+                if turn.ledger.of_run(&id, &run).is_none() {
+                    let record =
+                        HookRecord { run, stage: RecordStage::Creating, digest: manifest.content, at: turn.now() };
+                    after = after.max(turn.ledger.record(id, record));
                 }
                 writes = true;
                 key
