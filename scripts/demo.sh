@@ -1,77 +1,139 @@
 #!/usr/bin/env bash
 # The main job, shown: a control plane, the operator, the example's version 1, and its version 2 whose migration fails.
-# Ends with 0 only when everything went as it should. `demo.sh down` stops what it left running.
+# Ends with 0 only when everything went as it should, and leaves cluster and operator running. `demo.sh down` stops them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 state="${XDG_CACHE_HOME:-$HOME/.cache}/swell/demo"
 mkdir -p "$state"
+swell=target/debug/swell # debug: it waits for pods all the time, and `make test` has built it already
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-fail() { printf '\ndemo: %s\n' "$*" >&2; exit 1; }
-stop_operator() {
-  if [ -f "$state/operator.pid" ]; then kill "$(cat "$state/operator.pid")" 2>/dev/null || true; rm -f "$state/operator.pid"; fi
+fail() {
+  printf '\ndemo: %s\n' "$*" >&2
+  printf 'demo: the log of the operator is %s; cluster and operator still run, make demo-down stops them\n' "$state/operator.log" >&2
+  exit 1
 }
+# The process of the file, unless that number is somebody else's by now.
+operator_pid() {
+  local pid
+  pid=$(cat "$state/operator.pid" 2>/dev/null) || return 1
+  [[ $(ps -p "$pid" -o args= 2>/dev/null) == *"swell operator"* ]] && printf '%s' "$pid"
+}
+stop_operator() {
+  local pid
+  if pid=$(operator_pid); then
+    kill "$pid" 2>/dev/null || true
+    # Two operators at a time would both write: the next one starts when this one has ended, which takes a few seconds at most.
+    timeout 15 tail --pid="$pid" -f /dev/null || kill -KILL "$pid" 2>/dev/null || true
+  fi
+  rm -f "$state/operator.pid"
+}
+stop_watch() { [ -z "${watch:-}" ] || kill "$watch" 2>/dev/null || true; watch=; }
 
 if [ "${1:-}" = down ]; then
+  if [ -f "$state/foreign" ]; then
+    # Somebody's cluster: the example goes, all else stays.
+    export KUBECONFIG="$state/kubeconfig"
+    kubectl delete swapp agent -n agent --ignore-not-found --timeout=120s \
+      || echo "the example could not be removed; is the operator still running?"
+    echo "On that cluster are still: namespace agent, and what 'kubectl delete -f deploy/operator.yaml -f crds/application.yaml'"
+    echo "would remove (with the CRD, every Application on the cluster)."
+  fi
   stop_operator
-  if [ -x target/debug/testbed ]; then target/debug/testbed down --name demo >/dev/null 2>&1 || true; fi
-  if [ -f "$state/kind" ]; then kind delete cluster --name swell-demo; rm -f "$state/kind"; fi
+  if [ -x target/debug/testbed ]; then target/debug/testbed down --name demo 2>/dev/null || true; fi
+  if [ -f "$state/kind" ]; then kind delete cluster --name swell-demo; fi
+  rm -f "$state"/{kind,foreign,kubeconfig,operator.kubeconfig}
   echo "stopped"
   exit 0
 fi
+
+trap stop_watch EXIT
+trap 'printf "\ndemo: interrupted\n" >&2; stop_watch; stop_operator; echo "demo: the operator is stopped; make demo-down stops the cluster too" >&2; exit 130' INT TERM
 
 say "Building swell"
 cargo build --workspace --locked
 local_plane=no
 if [ -n "${KUBECONFIG:-}" ] && command -v kubectl >/dev/null && kubectl --request-timeout=5s get --raw /readyz >/dev/null 2>&1; then
   say "Using the cluster of KUBECONFIG ($KUBECONFIG)"
-elif command -v kind >/dev/null && docker info >/dev/null 2>&1; then
-  say "Creating a kind cluster"
-  kind get clusters | grep -qx swell-demo || kind create cluster --name swell-demo
-  touch "$state/kind"
-  kind get kubeconfig --name swell-demo > "$state/kubeconfig"
-  export KUBECONFIG="$state/kubeconfig"
+  # One file, also where KUBECONFIG is a list; and the demo's own cluster of an earlier run stays the demo's own.
+  kubectl config view --raw --minify --flatten > "$state/kubeconfig.new"
+  case "$KUBECONFIG" in */swell/demo/* | */swell/testbed/*) ;; *) touch "$state/foreign" ;; esac
 else
-  local_plane=yes
-  say "Starting a local control plane (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, KWOK)"
-  binaries=$(scripts/controlplane.sh)
-  export PATH="$binaries:$PATH"
-  KUBECONFIG=$(target/debug/testbed up --name demo | tail -n 1)
-  export KUBECONFIG
+  [ -z "${KUBECONFIG:-}" ] || say "The cluster of KUBECONFIG ($KUBECONFIG) does not answer, or there is no kubectl: not used"
+  rm -f "$state/foreign"
+  if command -v kind >/dev/null && command -v kubectl >/dev/null && docker info >/dev/null 2>&1; then
+    say "Creating a kind cluster"
+    kind get clusters | grep -qx swell-demo || kind create cluster --name swell-demo
+    touch "$state/kind"
+    kind get kubeconfig --name swell-demo > "$state/kubeconfig.new"
+  else
+    local_plane=yes
+    say "Starting a local control plane (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, KWOK)"
+    binaries=$(scripts/controlplane.sh)
+    export PATH="$binaries:$PATH"
+    cp "$(target/debug/testbed up --name demo | tail -n 1)" "$state/kubeconfig.new"
+  fi
 fi
+chmod 600 "$state/kubeconfig.new"
+mv "$state/kubeconfig.new" "$state/kubeconfig"
+export KUBECONFIG="$state/kubeconfig"
 
 say "Installing the custom resource and the operator's rights"
 kubectl apply --server-side -f crds/application.yaml -f deploy/operator.yaml
 kubectl wait --for=condition=Established crd/applications.swell.dev --timeout=30s
 stop_operator
-target/debug/testbed kubeconfig --kubeconfig "$KUBECONFIG" --service-account swell-system/swell > "$state/operator.kubeconfig"
-KUBECONFIG="$state/operator.kubeconfig" NO_COLOR=1 nohup target/debug/swell operator > "$state/operator.log" 2>&1 < /dev/null &
+(umask 077 && target/debug/testbed kubeconfig --service-account swell-system/swell > "$state/operator.kubeconfig")
+# A process group of its own: Ctrl-C in the terminal is not for it, and it outlives this script.
+set -m
+KUBECONFIG="$state/operator.kubeconfig" NO_COLOR=1 nohup "$swell" operator > "$state/operator.log" 2>&1 < /dev/null &
 echo $! > "$state/operator.pid"
+set +m
 
 field() { kubectl get swapp agent -n agent -o "jsonpath=$1"; }
 
-# Prints a line for each change of the operation, until it has ended; stage by stage as it happens.
+# Prints a line for each stage as it begins and for what it then waits for, until the operation that is not $1 has ended.
 follow() {
-  local before="$1" started=$SECONDS last='' line id phase stage message
+  local before="$1" started=$SECONDS heard=$SECONDS last='' key id phase stage message
   coproc WATCH { exec kubectl get swapp agent -n agent --watch -o \
     'jsonpath={.status.operationState.id}|{.status.operationState.phase}|{.status.operationState.stage.text}|{.status.operationState.message}{"\n"}' 2>/dev/null; }
-  local pid=$WATCH_PID
-  while IFS='|' read -r -t 300 -u "${WATCH[0]}" id phase stage message; do
+  watch=$WATCH_PID
+  while true; do
+    # The time limit only serves to notice that nobody is at work any more.
+    if ! IFS='|' read -r -t 2 -u "${WATCH[0]}" id phase stage message; then
+      operator_pid >/dev/null || fail "the operator has ended; the last it said: $(tail -n 3 "$state/operator.log")"
+      kill -0 "$watch" 2>/dev/null || fail "the watch of the Application has ended"
+      [ $((SECONDS - heard)) -lt 900 ] || fail "nothing has changed for 15 minutes"
+      continue
+    fi
+    heard=$SECONDS
     { [ -z "$id" ] || [ "$id" = "$before" ]; } && continue
-    line="$phase|$stage"
-    if [ "$line" != "$last" ]; then
+    if [ "$phase" = Running ]; then
+      # Before the semicolon stands why it failed, which the last line says; behind the colon how far an object is.
+      message=${message##*; } && message=${message#"$stage"} && message=${message# } && message=${message%%: *}
+    fi
+    key="$phase|$stage"
+    # Nothing to wait for is no news inside a stage.
+    if [ "$key" != "${last%%"|>"*}" ] || { [ -n "$message" ] && [ "$key|>$message" != "$last" ]; }; then
       printf '  %3ds  %-10s %-16s %s\n' $((SECONDS - started)) "$phase" "$stage" "$message"
-      last="$line"
+      last="$key|>$message"
       printf '%s\n' "$stage" >> "$state/stages"
     fi
-    case "$phase" in Succeeded | Failed | Error) kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; return 0 ;; esac
+    case "$phase" in Succeeded | Failed | Error) break ;; esac
   done
-  fail "the operation did not end; see $state/operator.log"
+  stop_watch
+  wait "$WATCH_PID" 2>/dev/null || true
+}
+
+# The API as it runs: the Deployment's generation, and which pods there are with how many restarts.
+api_now() {
+  kubectl get deploy agent -n agent -o 'jsonpath={.metadata.uid} {.metadata.generation} available {.status.availableReplicas}{"\n"}'
+  kubectl get pods -n agent -l app.kubernetes.io/name=agent --sort-by=.metadata.name \
+    -o 'jsonpath={range .items[*]}{.metadata.uid} {.metadata.labels.app\.kubernetes\.io/version} {.status.containerStatuses[*].restartCount}{"\n"}{end}'
 }
 
 if kubectl get swapp agent -n agent >/dev/null 2>&1; then
   say "Removing the example of an earlier run"
-  kubectl delete swapp agent -n agent --timeout=120s
+  kubectl delete swapp agent -n agent --timeout=120s || fail "the Application of the earlier run does not go"
 fi
 kubectl apply -f examples/agent/namespace.yaml
 
@@ -79,11 +141,17 @@ say "Version 1: database, migration, API, smoke test"
 : > "$state/stages"
 kubectl apply -f examples/agent/v1.yaml
 follow ''
-kubectl wait --for=condition=Ready swapp/agent -n agent --timeout=60s
 [ "$(field '{.status.operationState.phase}')" = Succeeded ] || fail "version 1 did not succeed: $(field '{.status.operationState.message}')"
+kubectl wait --for=condition=Ready swapp/agent -n agent --timeout=60s || fail "version 1 has succeeded, but is not Ready"
 seen=$(grep -oE '\([0-9]+/' "$state/stages" | tr -d '(/')
 [ "$seen" = "$(sort -n <<< "$seen")" ] || fail "the stages were not in order: $seen"
-image_before=$(kubectl get deploy agent -n agent -o 'jsonpath={.metadata.uid}/{.metadata.generation}')
+for stage in 'PreSync 0' 'Sync 0' 'Sync 1' 'PostSync 0'; do
+  grep -q "^$stage " "$state/stages" || fail "stage $stage was not seen"
+done
+[ -z "$(kubectl get job agent-migrate agent-notify -n agent --ignore-not-found -o name)" ] \
+  || fail "after version 1 there should be no Job agent-migrate (HookSucceeded) and no agent-notify (SyncFail)"
+[ "$(kubectl get job agent-smoke-test -n agent -o 'jsonpath={.status.succeeded}')" = 1 ] || fail "the smoke test did not succeed"
+before=$(api_now)
 
 say "Version 2: its migration fails"
 first=$(field '{.status.operationState.id}')
@@ -93,17 +161,19 @@ follow "$first"
 message=$(field '{.status.operationState.message}')
 grep -q 'code 3' <<< "$message" || fail "the message has no exit code: $message"
 grep -q 'contains null values' <<< "$message" || fail "the message has not the last words of the migration: $message"
-image_after=$(kubectl get deploy agent -n agent -o 'jsonpath={.metadata.uid}/{.metadata.generation}')
-[ "$image_before" = "$image_after" ] || fail "the Deployment of version 1 was touched"
-kubectl get job agent-notify -n agent >/dev/null || fail "the SyncFail hook did not run"
-kubectl wait --for=condition=Available deploy/agent -n agent --timeout=10s
+after=$(api_now)
+[ "$before" = "$after" ] || fail "version 1 was touched; before: $before; after: $after"
+[ "$(kubectl get configmap agent-release -n agent -o 'jsonpath={.data.version}')" = 1 ] || fail "agent-release does not say version 1"
+runs=$(field '{.status.operationState.syncResult.resources[?(@.syncPhase=="SyncFail")].hookPhase}')
+[ "$runs" = Succeeded ] || fail "the SyncFail hook should have run once and succeeded: ${runs:-it did not run}"
+[ "$(kubectl get pods -n agent -l job-name=agent-notify -o name | grep -c .)" = 1 ] || fail "agent-notify should have had one pod"
 
-say "As it should be: version 1 keeps running, the SyncFail hook has run, the status says why"
+say "As it should be: version 1 keeps running, the SyncFail hook has run once, the status says why"
 kubectl get swapp -n agent
 echo
 field '{range .status.operationState.syncResult.resources[?(@.status=="SyncFailed")]}{.kind}/{.name}: {.message}{"\n"}{.log}{"\n"}{end}'
 say "Look around"
-[ "$local_plane" = yes ] && echo "  export PATH=$binaries:\$PATH"
+if [ "$local_plane" = yes ]; then echo "  export PATH=$binaries:\$PATH"; fi
 cat <<END
   export KUBECONFIG=$KUBECONFIG
   kubectl get swapp -n agent -o wide
