@@ -1,5 +1,6 @@
 //! `swell operator`: runs the operator until it is asked to stop.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -55,7 +56,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn start_logging(args: &Args) -> anyhow::Result<()> {
     // kube logs bodies that it cannot read, and those may hold a Secret.
     let filter = EnvFilter::try_new(format!("{},kube_client=error", args.log)).context("--log is not a filter")?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     match args.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

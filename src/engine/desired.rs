@@ -170,8 +170,10 @@ fn manifest(
     };
     let here = |message: String| vec![refuse(position.line, message)];
 
-    let annotations = strings(&document.value, "annotations").map_err(here)?;
-    let labels = strings(&document.value, "labels").map_err(here)?;
+    let lines =
+        |bad: Vec<(u32, String)>| bad.into_iter().map(|(line, message)| refuse(line, message)).collect::<Vec<_>>();
+    let annotations = strings(&document, "annotations").map_err(lines)?;
+    let labels = strings(&document, "labels").map_err(lines)?;
     if labels.contains_key(keys::PART_OF) {
         return Err(here(format!("the label {} is Swell's own mark of membership; take it out", keys::PART_OF)));
     }
@@ -272,23 +274,36 @@ fn head(value: &Value) -> Result<Head, String> {
     Ok(Head { api_version, kind, name: name.unwrap_or_default(), generate_name, namespace })
 }
 
-/// The string map at `metadata.<field>`; a value that is no string is refused with how to write it.
-fn strings(value: &Value, field: &str) -> Result<BTreeMap<String, String>, String> {
-    match value.pointer(&format!("/metadata/{field}")) {
-        None | Some(Value::Null) => Ok(BTreeMap::new()),
-        Some(Value::Object(map)) => map
-            .iter()
-            .map(|(key, value)| match value {
-                Value::String(text) => Ok((key.clone(), text.clone())),
-                Value::Null => Ok((key.clone(), String::new())),
-                other => Err(format!(
-                    "metadata.{field}.{key} must be a string, not {}: write it in quotes, \"{other}\"",
-                    kind_of_json(other)
-                )),
-            })
-            .collect(),
-        Some(other) => Err(format!("metadata.{field} must be a map of strings, not {}", kind_of_json(other))),
+/// The string map at `metadata.<field>`; every value that is no string is refused with its line and how to write it.
+fn strings(document: &Document, field: &str) -> Result<BTreeMap<String, String>, Vec<(u32, String)>> {
+    let line = |path: &[&str]| document.line_of(path).unwrap_or(document.position.line);
+    let map = match document.value.pointer(&format!("/metadata/{field}")) {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(Value::Object(map)) => map,
+        Some(other) => {
+            let message = format!("metadata.{field} must be a map of strings, not {}", kind_of_json(other));
+            return Err(vec![(line(&["metadata", field]), message)]);
+        }
+    };
+    let mut strings = BTreeMap::new();
+    let mut bad = Vec::new();
+    for (key, value) in map {
+        match value {
+            Value::String(text) => {
+                strings.insert(key.clone(), text.clone());
+            }
+            Value::Null => {
+                strings.insert(key.clone(), String::new());
+            }
+            other => {
+                let what = kind_of_json(other);
+                let message =
+                    format!("metadata.{field}.{key} must be a string, not {what}: write it in quotes, \"{other}\"");
+                bad.push((line(&["metadata", field, key]), message));
+            }
+        }
     }
+    if bad.is_empty() { Ok(strings) } else { Err(bad) }
 }
 
 fn kind_of_json(value: &Value) -> &'static str {
