@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +17,7 @@ use crate::api::Application;
 use crate::cluster::application::applications;
 use crate::cluster::client::{ConnectError, Connections};
 use crate::cluster::discovery::Discovery;
+use crate::cluster::limit::Limiter;
 use crate::cluster::members::MemberWatches;
 use crate::cluster::view::View;
 use crate::cluster::watch::{Sink, Synced, Target, run as run_watch};
@@ -39,12 +40,10 @@ pub(crate) struct Shared {
     view: Arc<View>,
     watches: Arc<MemberWatches>,
     sources: SourceWatches,
-    in_flight: Arc<Semaphore>,
+    in_flight: Arc<Limiter>,
     stop: CancellationToken,
 }
 
-/// Calls in flight of all Applications together: about 16 suffice for a server of two cores, more only wait there.
-const IN_FLIGHT: usize = 32;
 /// How long the tasks may take to finish a write when the operator is asked to stop.
 const STOPPING: Duration = Duration::from_secs(4);
 
@@ -66,7 +65,7 @@ pub async fn run(connections: Connections, options: Options, stop: CancellationT
         discovery,
         view,
         watches,
-        in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
+        in_flight: Arc::new(Limiter::default()),
         stop: stop.clone(),
     });
     let facts = shared.follow("/apis/storage.k8s.io/v1/storageclasses", false, FactsSink::new(shared.view.clone()))?;

@@ -16,10 +16,14 @@ use serde_json::Value;
 use tower::{BoxError, ServiceBuilder};
 
 use super::error::{classify, on_the_way};
-use crate::engine::action::Fault;
+use crate::engine::action::{Fault, FaultKind};
 
 /// How long a call may take that is not a watch; below the server's own minute.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How often a read is tried.
+const READ_TRIES: u32 = 4;
+/// The longest pause between two tries of a read.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Watches on one connection.
 const WATCHES_PER_CONNECTION: usize = 60;
 
@@ -144,9 +148,28 @@ impl Calls {
         serde_json::from_slice(&bytes).map_err(|error| on_the_way(&what, &error))
     }
 
+    /// Sends a request. Reads, and reviews of rights, change nothing: they are repeated a few times; writes never are here, because
+    /// only the engine knows whether one may be.
     async fn bytes(&self, call: Call<'_>, accept: Option<&'static str>) -> Result<Vec<u8>, Fault> {
+        let repeatable = call.method == Method::GET || call.path.starts_with("/apis/authorization.k8s.io/");
+        let mut pause = Duration::from_millis(100);
+        let started = tokio::time::Instant::now();
+        for _ in 1..READ_TRIES {
+            match self.once(&call, accept).await {
+                Err(fault) if repeatable && fault.kind == FaultKind::Transient && started.elapsed() < DEADLINE / 3 => {
+                    // The server may name a pause; one that is long is not waited for, the caller has deadlines of its own.
+                    tokio::time::sleep(pause.max(fault.retry_after.unwrap_or_default()).min(LONGEST_PAUSE)).await;
+                    pause *= 3;
+                }
+                answer => return answer,
+            }
+        }
+        self.once(&call, accept).await
+    }
+
+    async fn once(&self, call: &Call<'_>, accept: Option<&'static str>) -> Result<Vec<u8>, Fault> {
         let what = format!("{} {}", call.method, call.path.split('?').next().unwrap_or_default());
-        let mut request = Request::builder().method(call.method).uri(call.path);
+        let mut request = Request::builder().method(call.method.clone()).uri(&call.path);
         if let Some(account) = &self.account {
             request = request.header("Impersonate-User", account);
         }

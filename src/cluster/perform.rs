@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use http::Method;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use super::client::{Call, Calls};
 use super::discovery::{Discovery, collection, object_path};
 use super::evidence;
+use super::limit::Limiter;
 use super::members::MemberWatches;
 use super::rights;
 use super::view::{AppView, View};
@@ -23,6 +23,8 @@ use crate::engine::object::ObjectKey;
 pub struct Performer {
     /// Calls as the Application's account.
     pub calls: Calls,
+    /// Calls as the operator itself.
+    pub operator: Calls,
     /// The account's namespace and name, for messages.
     pub account: (String, String),
     /// The kinds that are served.
@@ -33,18 +35,28 @@ pub struct Performer {
     pub view: Arc<View>,
     /// The Application's view: answers go there first.
     pub app: Arc<AppView>,
-    /// Calls in flight, of all Applications.
-    pub in_flight: Arc<Semaphore>,
+    /// The bound on calls in flight, of all Applications.
+    pub in_flight: Arc<Limiter>,
 }
 
 impl Performer {
     /// Carries out one action. Recording is not among them: the status has a writer of its own.
     pub async fn perform(&self, action: Action) -> Option<Answer> {
-        let _permit = self.in_flight.acquire().await.ok()?;
+        if matches!(action, Action::Record { .. }) {
+            return None;
+        }
+        let slot = self.in_flight.enter().await?;
+        let answer = self.carry_out(action).await;
+        slot.answered(answer.as_ref().is_some_and(is_overload));
+        answer
+    }
+
+    async fn carry_out(&self, action: Action) -> Option<Answer> {
         Some(match action {
             Action::Record { .. } => return None,
             Action::CheckRights(needed) => {
-                Answer::Rights(rights::missing(&self.calls, (&self.account.0, &self.account.1), needed).await)
+                let account = (&*self.account.0, &*self.account.1);
+                Answer::Rights(rights::missing(&self.calls, &self.operator, account, needed).await)
             }
             Action::Rehearse { task, write } => Answer::Rehearsed(task, self.write(write, true).await.map(|_| ())),
             Action::Write { task, write } => Answer::Written(task, self.write(write, false).await),
@@ -177,6 +189,25 @@ impl Performer {
             }),
         }
     }
+}
+
+/// Whether the server asks to be asked later.
+fn is_overload(answer: &Answer) -> bool {
+    let fault = match answer {
+        Answer::Rights(Err(fault))
+        | Answer::Rehearsed(_, Err(fault))
+        | Answer::Written(_, Err(fault))
+        | Answer::Looked(_, Err(fault))
+        | Answer::Tidied(_, Err(fault)) => fault,
+        Answer::Recorded(_)
+        | Answer::Rights(Ok(_))
+        | Answer::Rehearsed(_, Ok(()))
+        | Answer::Written(_, Ok(_))
+        | Answer::Looked(_, Ok(_))
+        | Answer::Collected(..)
+        | Answer::Tidied(_, Ok(())) => return false,
+    };
+    fault.retry_after.is_some()
 }
 
 fn with_version(body: &Arc<Value>, version: u64) -> Arc<Value> {

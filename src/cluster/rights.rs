@@ -9,8 +9,23 @@ use super::client::Calls;
 use crate::engine::action::{Fault, FaultKind};
 use crate::engine::rights::{MissingRight, Right};
 
-/// The rights of `needed` that the account does not have.
-pub async fn missing(calls: &Calls, account: (&str, &str), needed: Vec<Right>) -> Result<Vec<MissingRight>, Fault> {
+/// The rights of `needed` that the account does not have. An account that does not exist is a fault that says so: the API server lets
+/// anybody act as one, without any rights. `calls` act as the account, `operator` asks for the account itself.
+pub async fn missing(
+    calls: &Calls,
+    operator: &Calls,
+    account: (&str, &str),
+    needed: Vec<Right>,
+) -> Result<Vec<MissingRight>, Fault> {
+    let (namespace, name) = account;
+    if let Err(fault) = operator.get(format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}")).await
+        && fault.kind == FaultKind::NotFound
+    {
+        let message = format!(
+            "the service account {namespace}/{name} does not exist; to create it: kubectl create serviceaccount {name} --namespace {namespace}"
+        );
+        return Err(Fault { kind: FaultKind::Invalid, message, retry_after: None });
+    }
     let mut by_namespace: BTreeMap<Option<String>, Vec<Right>> = BTreeMap::new();
     for right in needed {
         by_namespace.entry(right.namespace.clone()).or_default().push(right);

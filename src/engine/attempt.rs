@@ -194,6 +194,8 @@ pub struct TaskRun {
     pub tries: u32,
     /// Whether it was applied again after somebody deleted it (V19).
     pub reapplied: bool,
+    /// When the write in flight takes over an object that no Application owns: the managers that it had.
+    pub taken_from: Option<Vec<String>>,
     /// How often a refusal was put off: 1 for the other objects of the stage, 2 for its prunes.
     pub put_off: u8,
     /// What is known of the wait: health, reason, since when.
@@ -218,6 +220,7 @@ impl TaskRun {
             applied: false,
             tries: 0,
             reapplied: false,
+            taken_from: None,
             put_off: 0,
             blocked: None,
             degraded_since: None,

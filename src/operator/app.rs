@@ -63,6 +63,8 @@ pub(super) struct Actor {
     answers: FuturesUnordered<BoxFuture<'static, Option<Answer>>>,
     arrived: Vec<Answer>,
     writer: StatusWriter,
+    /// Whether the Application's namespace is being deleted.
+    doomed: bool,
     /// Whether a conflict has told that our copy of the Application is old.
     stale: bool,
     wake: Option<Instant>,
@@ -131,6 +133,7 @@ impl Actor {
             answers: FuturesUnordered::new(),
             arrived: Vec::new(),
             writer: StatusWriter::default(),
+            doomed: false,
             stale: false,
             wake: None,
         }
@@ -426,6 +429,7 @@ impl Actor {
         let account = self.application.service_account();
         Performer {
             calls: self.shared.connections.calls().acting_as(self.owner.namespace(), account),
+            operator: self.shared.connections.calls(),
             account: (self.owner.namespace().to_owned(), account.to_owned()),
             discovery: self.shared.discovery.clone(),
             watches: self.shared.watches.clone(),

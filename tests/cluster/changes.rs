@@ -164,3 +164,45 @@ async fn v10_a_failed_attempt_is_tried_again_as_the_retry_policy_says() {
     assert_eq!((state.attempt, state.retry_count), (2, 1));
     assert_eq!(place.creates("jobs", "migrate").await, 2, "each attempt runs its hooks once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f56_a_namespace_that_is_deleted_takes_its_application_along_without_waiting_for_rights_or_hooks() {
+    let place = Place::new("doomed").await;
+    let manifests = [
+        config_map("zero", &[], "1"),
+        job("farewell", &[("argocd.argoproj.io/hook", "PreDelete")], &[("pods.swell.dev/complete-after", "never")]),
+    ];
+    place.apply("app", &manifests.concat()).await;
+    place.ended("app", OperationPhase::Succeeded).await;
+    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(place.client.clone());
+    namespaces.delete(&place.namespace, &kube::api::DeleteParams::default()).await.unwrap();
+    eventually("the namespace is gone", || async {
+        namespaces.get_opt(&place.namespace).await.unwrap().is_none().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v11_delete_hooks_run_around_the_deletion_and_go_when_it_has_succeeded() {
+    let place = Place::new("farewell").await;
+    let manifests = [
+        config_map("zero", &[], "1"),
+        job("before", &[("argocd.argoproj.io/hook", "PreDelete")], &[("pods.swell.dev/complete-after", "2s")]),
+        job("after", &[("argocd.argoproj.io/hook", "PostDelete")], &[("pods.swell.dev/complete-after", "1s")]),
+    ];
+    place.apply("app", &manifests.concat()).await;
+    place.ended("app", OperationPhase::Succeeded).await;
+    assert_eq!(place.creates("jobs", "before").await, 0, "not at a sync");
+    place.applications().delete("app", &kube::api::DeleteParams::default()).await.unwrap();
+    place.object("batch/v1", "Job", "before", "running", |job| job.pointer("/status/active") == Some(&json!(1))).await;
+    assert!(place.uid("v1", "ConfigMap", "zero").await.is_some(), "nothing goes before the hook has ended");
+    eventually("the Application is gone", || async {
+        place.applications().get_opt("app").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    for name in ["before", "after"] {
+        assert_eq!(place.creates("jobs", name).await, 1, "{name} ran once");
+        place.gone("batch/v1", "Job", name).await;
+    }
+    assert!(place.uid("v1", "ConfigMap", "zero").await.is_none());
+}

@@ -78,9 +78,11 @@ async fn i6_an_object_that_no_application_owns_is_taken_over() {
             "data": {"value": "by hand"}}))
         .await;
     place.apply("app", &config_map("settings", &[], "ours")).await;
-    place.ended("app", OperationPhase::Succeeded).await;
+    let rows =
+        place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap().sync_result.unwrap().resources;
     let settings = place.get("v1", "ConfigMap", "settings").await.unwrap();
     assert_eq!(settings.pointer("/data/value"), Some(&json!("ours")));
+    assert_eq!(rows[0].message.as_deref(), Some("taken over; until now it was managed by test"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

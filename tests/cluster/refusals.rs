@@ -58,6 +58,15 @@ async fn i9_an_object_that_the_account_may_not_write_is_told_before_any_write_wi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i8_an_account_that_does_not_exist_is_told_with_the_command_that_creates_it() {
+    let place = Place::new("noaccount").await;
+    place.apply_with("app", &config_map("settings", &[], "1"), json!({"serviceAccountName": "deployer"})).await;
+    let message = place.ended("app", OperationPhase::Failed).await.operation_state.unwrap().message.unwrap();
+    let command = format!("kubectl create serviceaccount deployer --namespace {}", place.namespace);
+    assert!(message.contains("deployer does not exist") && message.contains(&command), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn f63_what_the_rehearsal_refuses_is_told_before_the_migration_has_run() {
     let place = Place::new("rehearsal").await;
     let mut bad =

@@ -254,7 +254,11 @@ fn written(
         run.state = TaskState::Leaving { uid: live.uid.clone() };
     } else {
         run.applied = true;
-        run.note = None;
+        let managers =
+            run.taken_from.take().map(|before| if before.is_empty() { live.other_managers.clone() } else { before });
+        run.note = managers
+            .filter(|managers| !managers.is_empty())
+            .map(|managers| format!("taken over; until now it was managed by {}", managers.join(", ")));
         run.written = Some(Written {
             uid: live.uid.clone(),
             version: live.version,
@@ -322,7 +326,10 @@ fn looked(
         return;
     }
     match (why, live) {
-        (Why::Conflict, Some(live)) => apply(manifest, stage, id, run, true, Some(live.version), turn),
+        (Why::Conflict, Some(live)) => {
+            run.taken_from = Some(live.other_managers.clone());
+            apply(manifest, stage, id, run, true, Some(live.version), turn);
+        }
         // It was there all the time: the label had gone, or the view was behind.
         (Why::Vanished, Some(live)) if live.deleting.is_none() => {
             apply(manifest, stage, id, run, true, Some(live.version), turn);
@@ -400,6 +407,11 @@ fn apply(
     }
     let hook_run = hook_run(manifest, stage, turn);
     run.state = TaskState::Writing;
+    if turn.seen.members.get(&run.key).is_some_and(|live| live.is_member(&turn.owner)) {
+        run.taken_from = None;
+    } else {
+        run.taken_from.get_or_insert_default();
+    }
     turn.actions.push(Action::Write {
         task: id,
         write: Write::Apply {

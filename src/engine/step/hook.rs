@@ -272,13 +272,8 @@ fn looked(
                 return;
             }
             if let Some(until) = turn.ledger.unsettled_until(&run.key, turn.now()) {
-                let message = "a create of this name was not answered and may still be done".to_owned();
-                turn.wake_at(until);
-                run.state = TaskState::Backoff {
-                    until,
-                    fault: Fault { kind: FaultKind::Transient, message, retry_after: None },
-                };
-                judge(manifest, stage, id, run, turn);
+                unsettled(run, until, turn);
+                is_late(run, turn);
                 return;
             }
             // A leftover of another run never counts (V5): it goes, with its pods, before this one comes.
@@ -324,12 +319,24 @@ fn without_finalizer(key: &ObjectKey, live: &Live) -> Write {
 
 fn create(manifest: &Manifest, id: TaskId, run: &mut TaskRun, this: &HookRun, turn: &mut Turn<'_>) {
     if turn.closing {
-        run.state = TaskState::Over(Finish::Dropped);
+        match turn.ledger.unsettled_until(&run.key, turn.now()) {
+            // A create that may still be done is waited for: two migrations never run at once.
+            Some(until) => unsettled(run, until, turn),
+            None => run.state = TaskState::Over(Finish::Dropped),
+        }
         return;
     }
     run.state = TaskState::Writing;
     let body = Arc::new(marked(&turn.owner, manifest, &run.key, Some(this)));
     turn.actions.push(Action::Write { task: id, write: Write::Create { key: run.key.clone(), body } });
+}
+
+/// Nothing is decided about a name while a create of unknown outcome may still be done.
+fn unsettled(run: &mut TaskRun, until: jiff::Timestamp, turn: &mut Turn<'_>) {
+    let message = "a create of this name was not answered and may still be done".to_owned();
+    blocked(run, "Missing", message.clone(), turn.now());
+    turn.wake_at(until);
+    run.state = TaskState::Backoff { until, fault: Fault { kind: FaultKind::Transient, message, retry_after: None } };
 }
 
 fn created(

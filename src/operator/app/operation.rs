@@ -15,6 +15,7 @@ use crate::engine::attempt::{Attempt, Course, Ending, Operation, Stop, Timeouts}
 use crate::engine::desired::Manifest;
 use crate::engine::ledger::Ledger;
 use crate::engine::lifecycle;
+use crate::engine::object::ObjectKey;
 use crate::engine::plan::Plan;
 use crate::engine::report;
 use crate::engine::settings::{Phase, RunPolicy};
@@ -70,7 +71,26 @@ impl Actor {
             let problem = "the source holds no manifest, so that everything would be pruned; set syncPolicy.automated.allowEmpty if that is meant";
             return self.fail_unplanned(&waiting.operation, problem.to_owned()).await;
         }
+        if waiting.operation.deletion && self.namespace_goes().await {
+            // The account and its bindings are gone already: nobody is waited for, members here go with the namespace.
+            self.tell(
+                Type::Normal,
+                "DeleteHooksSkipped",
+                "Delete",
+                "the namespace is being deleted: its objects go with it, no hook is run",
+            );
+            self.begin(waiting, None);
+            return;
+        }
         self.begin(waiting, desired.as_deref());
+    }
+
+    /// Whether the Application's namespace is being deleted. What cannot be told counts as no.
+    async fn namespace_goes(&mut self) -> bool {
+        let calls = self.shared.connections.calls();
+        let namespace = calls.get(format!("/api/v1/namespaces/{}", self.owner.namespace())).await;
+        self.doomed = namespace.is_ok_and(|namespace| namespace.pointer("/metadata/deletionTimestamp").is_some());
+        self.doomed
     }
 
     fn begin(&mut self, waiting: Waiting, desired: Option<&crate::engine::desired::Desired>) {
@@ -81,6 +101,15 @@ impl Actor {
             Some(desired) if !operation.deletion => {
                 let ran = |manifest: &Manifest, phase: Phase| ran_before(&self.ledger, manifest, phase);
                 Plan::sync(desired, members, &self.owner, destination, &options, &ran)
+            }
+            desired if self.doomed => {
+                let elsewhere = |key: &ObjectKey| key.namespace.as_deref() != Some(self.owner.namespace());
+                let members = members
+                    .iter()
+                    .filter(|(key, _)| elsewhere(key))
+                    .map(|(key, live)| (key.clone(), live.clone()))
+                    .collect();
+                Plan::deletion(desired, &members, &self.owner, &options)
             }
             desired => Plan::deletion(desired, members, &self.owner, &options),
         });
