@@ -416,7 +416,10 @@ fn stage_status(running: &Running, plan: &Plan) -> api::StageStatus {
 fn blocked_on(run: &TaskRun, since: Timestamp) -> api::BlockedOn {
     let (health, reason, since) = match &run.blocked {
         Some(blocked) => (blocked.health, blocked.reason.clone(), blocked.since),
-        None => ("Missing", waiting_for(run), run.started.unwrap_or(since)),
+        None => {
+            let there = run.applied || run.written.is_some();
+            (if there { "Progressing" } else { "Missing" }, waiting_for(run), run.started.unwrap_or(since))
+        }
     };
     api::BlockedOn {
         group: run.key.kind.group.to_string(),
