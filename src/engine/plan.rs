@@ -281,7 +281,12 @@ impl Placed {
 /// O5: a Namespace, then a CRD, goes to the stage of the first task that needs it, if it stands in a later one.
 fn bubble(placed: &mut [Placed], destination: &str) {
     let mut moves = Vec::new();
+    let mut seen = BTreeSet::new();
     for (index, dependency) in placed.iter().enumerate() {
+        // A hook of several phases: its first task is early enough for all.
+        if !seen.insert(&dependency.task.key) {
+            continue;
+        }
         let Some(needs) = needed_by(dependency, destination) else { continue };
         let first = placed
             .iter()

@@ -72,6 +72,39 @@ async fn a_changed_config_map_of_the_source_is_synced_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_several_config_maps_counts_once_all_carry_the_same_revision() {
+    let place = Place::new("revision").await;
+    let source = |name: &str, value: &str| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": place.namespace, "annotations": {"swell.dev/revision": value}},
+            "data": {"app.yaml": config_map(&format!("{name}-settings"), &[], value)}})
+    };
+    for name in ["one", "two"] {
+        place.put(&source(name, "1")).await;
+    }
+    place.apply_spec("app", json!({"source": {"configMaps": [{"name": "one"}, {"name": "two"}]}})).await;
+    let first = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap().id;
+    place.put(&source("one", "2")).await;
+    // The second map comes later than any quiet time; what is in between is no state that anybody wanted.
+    tokio::time::timeout(std::time::Duration::from_secs(4), async {
+        eventually("an operation for half a change", || async {
+            let state = place.applications().get("app").await.unwrap().status.unwrap().operation_state.unwrap();
+            (state.id != first).then_some(())
+        })
+        .await;
+    })
+    .await
+    .expect_err("half a change was synced");
+    place.put(&source("two", "2")).await;
+    let second = place.ended_after("app", &first, OperationPhase::Succeeded).await.operation_state.unwrap();
+    for name in ["one-settings", "two-settings"] {
+        let settings = place.get("v1", "ConfigMap", name).await.unwrap();
+        assert_eq!(settings.pointer("/data/value"), Some(&json!("2")), "{name}");
+    }
+    assert_eq!(place.writes_to("configmaps", "one-settings").await.len(), 2, "{second:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_config_map_of_the_source_is_an_error_and_never_an_empty_set() {
     let place = Place::new("nomap").await;
     place.apply_spec("app", json!({"source": {"configMaps": [{"name": "manifests"}]}})).await;
