@@ -93,6 +93,7 @@ pub struct Ledger {
     hooks: BTreeMap<HookId, HookRecord>,
     kinds: BTreeSet<GroupKind>,
     first_write: Option<Timestamp>,
+    wrote: bool,
     owed: BTreeMap<ObjectKey, Owed>,
     /// Names with a create of unknown outcome, and until when it may still be done.
     unsettled: BTreeMap<ObjectKey, Timestamp>,
@@ -113,7 +114,8 @@ impl Ledger {
         kinds: BTreeSet<GroupKind>,
         first_write: Option<Timestamp>,
     ) -> Self {
-        Self { hooks, kinds, first_write, ..Self::default() }
+        // Whether the write that was noted was also sent, the last process has not told.
+        Self { hooks, kinds, first_write, wrote: first_write.is_some(), ..Self::default() }
     }
 
     /// The records of hooks.
@@ -178,9 +180,20 @@ impl Ledger {
         self.touch()
     }
 
+    /// Whether the attempt that runs has sent a write, or may have before a restart.
+    pub fn has_written(&self) -> bool {
+        self.wrote
+    }
+
+    /// The attempt that runs sends a write.
+    pub fn note_sent(&mut self) {
+        self.wrote = true;
+    }
+
     /// A new attempt has written nothing.
     pub fn start_attempt(&mut self) {
         self.first_write = None;
+        self.wrote = false;
     }
 
     /// A create of that name was sent, and nobody knows whether it was done or will be: until it is settled nothing of that name is

@@ -37,6 +37,30 @@ pub enum Next {
     ClearRequest,
 }
 
+/// What becomes of an Application that is being deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// Its objects are deleted first.
+    Delete,
+    /// Its objects stay; only our finalizer is taken off.
+    Release,
+    /// Our finalizer is off: nothing is ours to do, also while the finalizer of somebody else still holds it.
+    Gone,
+}
+
+/// How an Application goes; `None` while it is not being deleted.
+pub fn departure(application: &Application) -> Option<Departure> {
+    let metadata = &application.metadata;
+    metadata.deletion_timestamp.as_ref()?;
+    Some(if !metadata.finalizers.iter().flatten().any(|finalizer| finalizer == api::FINALIZER) {
+        Departure::Gone
+    } else if application.deletion_policy() == api::DeletionPolicy::Orphan || is_released(application) {
+        Departure::Release
+    } else {
+        Departure::Delete
+    })
+}
+
 /// Decides.
 pub fn next(situation: Situation<'_>) -> Next {
     let Situation { application, running, ended, revision, .. } = situation;
@@ -50,7 +74,8 @@ pub fn next(situation: Situation<'_>) -> Next {
     let generation = application.metadata.generation.unwrap_or(0);
     if let Some(request) = &application.operation {
         let taken = running.and_then(|o| o.request_generation).max(ended.and_then(|o| o.request_generation));
-        if taken.is_some_and(|taken| generation <= taken) {
+        // A later generation than there is was never taken up: it is from the status of another time (a restored backup).
+        if taken == Some(generation) {
             return Next::ClearRequest;
         }
         match (&request.terminate, running) {
@@ -62,13 +87,16 @@ pub fn next(situation: Situation<'_>) -> Next {
         }
     }
     let automated = application.automated();
+    // What was superseded has not been tried: somebody may have come back to it.
+    let ended_as = ended.and_then(|ended| ended.message.as_deref()).unwrap_or_default();
+    let superseded = ended_as.starts_with(SUPERSEDED);
     match running {
         Some(operation) if automated.enabled && operation.revision != revision => {
             Next::Stop(Stop::Superseded(revision.to_owned()))
         }
         Some(_) => Next::Rest,
         None => {
-            let attempted = ended.is_some_and(|ended| ended.revision.as_deref() == Some(revision));
+            let attempted = !superseded && ended.is_some_and(|ended| ended.revision.as_deref() == Some(revision));
             let succeeded = ended.is_some_and(|ended| ended.phase == OperationPhase::Succeeded);
             let prune = attempted && succeeded && automated.prune && situation.would_prune;
             if automated.enabled && (!attempted || prune) {
@@ -78,6 +106,15 @@ pub fn next(situation: Situation<'_>) -> Next {
             }
         }
     }
+}
+
+/// How the message of an operation begins that a newer revision has ended.
+pub const SUPERSEDED: &str = "superseded by revision ";
+
+/// Whether somebody has said that the Application shall go without its objects: `swell.dev/release: now`.
+pub fn is_released(application: &Application) -> bool {
+    let annotations = application.metadata.annotations.as_ref();
+    annotations.and_then(|a| a.get(api::annotations::RELEASE)).is_some_and(|value| value == "now")
 }
 
 /// When the next attempt of a failed one is due; `None` when there is none.
@@ -141,8 +178,10 @@ fn operation(situation: Situation<'_>, request: Option<&api::Operation>, deletio
     }
 }
 
-/// An id that is later than every one before: the time in milliseconds, in base 36, so that ids sort as they were made.
+/// An id that is later than every one before: the time in milliseconds, in base 36, so that ids sort as they were made. One that we
+/// did not make cannot be outdone.
 fn id(now: Timestamp, last: Option<&str>) -> String {
+    let last = last.filter(|last| last.len() <= LONGEST_ID && u64::from_str_radix(last, 36).is_ok());
     let mut number = u64::try_from(now.as_millisecond()).unwrap_or(0);
     loop {
         let id = base36(number);
@@ -152,6 +191,9 @@ fn id(now: Timestamp, last: Option<&str>) -> String {
         number = last.and_then(|last| u64::from_str_radix(last, 36).ok()).map_or(number, |last| last.max(number)) + 1;
     }
 }
+
+/// Any number of so many digits in base 36 fits, and so does the next one.
+const LONGEST_ID: usize = 12;
 
 fn base36(mut number: u64) -> String {
     let mut digits = Vec::new();
@@ -168,6 +210,78 @@ fn base36(mut number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
+
+    fn application(change: Value) -> Application {
+        let mut object = json!({
+            "apiVersion": "swell.dev/v1alpha1", "kind": "Application",
+            "metadata": {"name": "app", "namespace": "shop", "generation": 3}, "spec": {"source": {"inline": ""}}
+        });
+        json_patch(&mut object, change);
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn json_patch(object: &mut Value, change: Value) {
+        match (object, change) {
+            (Value::Object(object), Value::Object(change)) => {
+                for (name, value) in change {
+                    json_patch(object.entry(name).or_insert(Value::Null), value);
+                }
+            }
+            (object, change) => *object = change,
+        }
+    }
+
+    fn deleted(change: Value) -> Application {
+        let mut whole =
+            json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["swell.dev/resources"]}});
+        json_patch(&mut whole, change);
+        application(whole)
+    }
+
+    fn situation(application: &Application) -> Situation<'_> {
+        Situation {
+            now: Timestamp::UNIX_EPOCH,
+            application,
+            revision: "r2",
+            running: None,
+            ended: None,
+            would_prune: false,
+        }
+    }
+
+    fn ended(revision: &str, message: &str) -> OperationState {
+        serde_json::from_value(json!({
+            "id": "a", "attempt": 1, "phase": "Failed", "message": message, "revision": revision,
+            "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z", "retryCount": 0
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_deletion_without_our_finalizer_deletes_nothing() {
+        assert_eq!(departure(&application(json!({}))), None);
+        assert_eq!(departure(&deleted(json!({}))), Some(Departure::Delete));
+        let others = deleted(json!({"metadata": {"finalizers": ["foregroundDeletion"]}}));
+        assert_eq!(departure(&others), Some(Departure::Gone));
+    }
+
+    #[test]
+    fn a_deletion_with_policy_orphan_or_with_the_release_annotation_only_takes_the_finalizer_off() {
+        let orphan = deleted(json!({"spec": {"deletionPolicy": "Orphan"}}));
+        assert_eq!(departure(&orphan), Some(Departure::Release));
+        let released = deleted(json!({"metadata": {"annotations": {"swell.dev/release": "now"}}}));
+        assert_eq!(departure(&released), Some(Departure::Release));
+    }
+
+    #[test]
+    fn i7_a_revision_that_was_superseded_is_synced_when_somebody_comes_back_to_it() {
+        let app = application(json!({}));
+        let state = ended("r2", &format!("{SUPERSEDED}r3"));
+        assert!(matches!(next(Situation { ended: Some(&state), ..situation(&app) }), Next::Start(..)));
+        let state = ended("r2", "ConfigMap shop/a: refused");
+        assert_eq!(next(Situation { ended: Some(&state), ..situation(&app) }), Next::Rest);
+    }
 
     #[test]
     fn ids_grow_also_when_the_clock_does_not() {
@@ -176,5 +290,24 @@ mod tests {
         let second = id(now, Some(&first));
         let third = id(Timestamp::from_millisecond(1_600_000_000_000).unwrap(), Some(&second));
         assert!(first < second && second < third, "{first} {second} {third}");
+    }
+
+    #[test]
+    fn f51_an_id_that_we_did_not_make_is_no_obstacle() {
+        let now = Timestamp::from_millisecond(1_700_000_000_000).unwrap();
+        for last in ["9f0c1e5a-7d43-4b53-8f5e-3f2b8c1e0a11", "zzzzzzzzzzzzzzzzzzzzzzzz", "", "-1", "ÄÖ"] {
+            assert_eq!(id(now, Some(last)), id(now, None), "{last}");
+        }
+        assert_eq!(id(now, Some("zzzzzzzzzzzz")).len(), 13);
+    }
+
+    #[test]
+    fn f51_a_request_generation_that_never_was_does_not_swallow_requests() {
+        let app = application(json!({"operation": {"sync": {}}}));
+        let mut state = ended("r2", "failed");
+        state.request_generation = Some(57);
+        assert!(matches!(next(Situation { ended: Some(&state), ..situation(&app) }), Next::Start(_, Some(_))));
+        state.request_generation = Some(3);
+        assert_eq!(next(Situation { ended: Some(&state), ..situation(&app) }), Next::ClearRequest);
     }
 }

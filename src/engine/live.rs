@@ -1,7 +1,7 @@
 //! A live object reduced to what decisions need. Bodies are not kept: memory grows with the number of members, not with their size.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -50,6 +50,8 @@ pub struct Live {
     pub adopt_by: Option<Arc<str>>,
     /// Managers beside ours that own fields of it, at most five.
     pub other_managers: Vec<String>,
+    /// Whether our entry covers the manifest, once somebody has asked: the content says which manifest that is.
+    covered: OnceLock<bool>,
 }
 
 /// Our Apply entry in `managedFields`.
@@ -95,6 +97,7 @@ impl Live {
             active_pods: if key.kind.is("batch", "Job") { active_pods(object) } else { 0 },
             adopt_by: annotations.get(keys::ADOPT_BY).map(|value| value.as_str().into()),
             other_managers,
+            covered: OnceLock::new(),
         })
     }
 
@@ -116,9 +119,11 @@ impl Live {
         }
     }
 
-    /// Whether the live object still carries the manifest: the content equals, and our entry covers every field that we set.
+    /// Whether the live object still carries the manifest: the content equals, and our entry covers every field that we set. `content`
+    /// is the digest of `body`. The walk is made once.
     pub fn carries(&self, body: &Value, content: Digest) -> bool {
-        self.content() == Some(content) && self.entry.as_ref().is_some_and(|entry| fields::covers(body, &entry.fields))
+        let covers = || self.entry.as_ref().is_some_and(|entry| fields::covers(body, &entry.fields));
+        self.content() == Some(content) && *self.covered.get_or_init(covers)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading back what the last process wrote: the ledger, the operation that ran, and what has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -35,6 +36,23 @@ pub struct Running {
     pub retry_at: Option<Timestamp>,
     /// Whether somebody has asked to terminate it.
     pub terminating: bool,
+}
+
+impl Running {
+    /// What of it can be true (F51): a deletion only of an Application that is being deleted, no start and no pause in times to come.
+    /// `longest` is the longest pause between two attempts.
+    #[must_use]
+    pub fn as_far_as_possible(mut self, deleting: bool, longest: Duration, now: Timestamp) -> Option<Self> {
+        if self.operation.deletion && !deleting {
+            return None;
+        }
+        self.operation.started_at = self.operation.started_at.min(now);
+        self.operation.attempt_started_at = self.operation.attempt_started_at.min(now);
+        self.operation.attempt = self.operation.attempt.clamp(1, i64::from(u32::MAX));
+        let latest = now.checked_add(longest).unwrap_or(now);
+        self.retry_at = self.retry_at.map(|at| at.min(latest));
+        Some(self)
+    }
 }
 
 /// Reads a status. What cannot be read is left out: the operation starts again, it never skips a part.
@@ -142,4 +160,39 @@ fn record(record: &api::HookRecord) -> Option<(HookId, HookRecord)> {
     let run = HookRun { operation: record.operation.clone(), attempt: record.attempt, phase: record.phase };
     let digest = record.digest.as_deref().and_then(Digest::parse).unwrap_or_else(|| Digest::of_bytes(b""));
     Some(((key, record.phase), HookRecord { run, stage, digest, at: record.at }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn running(state: &Value) -> Option<Running> {
+        let mut status = json!({"operationState": {"id": "a", "attempt": 1, "phase": "Running", "retryCount": 0, "startedAt": "2026-01-01T00:00:00Z"}});
+        for (name, value) in state.as_object().unwrap() {
+            status["operationState"][name] = value.clone();
+        }
+        recover(Some(&serde_json::from_value(status).unwrap())).running
+    }
+
+    #[test]
+    fn f51_a_status_that_speaks_of_a_deletion_deletes_nothing_of_an_application_that_is_not_deleted() {
+        let stage = json!({"stage": {"phase": "Delete", "wave": 0, "index": 1, "total": 1, "text": "Delete 0 (1/1)", "since": "2026-01-01T00:00:00Z"}});
+        let now = Timestamp::UNIX_EPOCH;
+        let found = running(&stage).unwrap();
+        assert!(found.operation.deletion);
+        assert!(found.clone().as_far_as_possible(false, Duration::ZERO, now).is_none());
+        assert!(found.as_far_as_possible(true, Duration::ZERO, now).is_some());
+    }
+
+    #[test]
+    fn f51_times_to_come_and_absurd_attempts_hold_nothing_up() {
+        let now: Timestamp = "2026-02-01T00:00:00Z".parse().unwrap();
+        let state =
+            json!({"startedAt": "2999-01-01T00:00:00Z", "retryAt": "2999-01-01T00:00:00Z", "attempt": i64::MAX});
+        let found = running(&state).unwrap().as_far_as_possible(false, Duration::from_mins(1), now).unwrap();
+        assert_eq!((found.operation.started_at, found.operation.attempt_started_at), (now, now));
+        assert_eq!(found.retry_at, now.checked_add(Duration::from_mins(1)).ok());
+        assert!(found.operation.attempt.checked_add(1).is_some());
+    }
 }

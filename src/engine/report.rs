@@ -52,6 +52,9 @@ pub struct Standing<'a> {
 
 /// What people read is cut to this many bytes; what recovery needs is not.
 const READING_BUDGET: usize = 256 * 1024;
+/// What an operation says is at most this long: its message, its line of the history, a row of it.
+const LONGEST_MESSAGE: usize = 16 * 1024;
+const LONGEST_LINE: usize = 1024;
 /// Most objects that `blockedOn` names.
 const MOST_BLOCKED: usize = 20;
 
@@ -92,7 +95,7 @@ pub fn ended_state(
 ) -> OperationState {
     let mut state = head(&attempt.operation, request, phase);
     let last = attempt.rows.last().map(|row| (row.phase, row.wave));
-    state.message = Some(message);
+    state.message = Some(shortened(message, LONGEST_MESSAGE));
     state.finished_at = Some(now);
     state.stage =
         last.and_then(|(phase, wave)| ended_stage(&attempt.plan, phase, wave, attempt.operation.attempt_started_at));
@@ -108,8 +111,15 @@ pub fn unplanned_state(
     now: Timestamp,
 ) -> OperationState {
     let mut state = head(operation, request, OperationPhase::Failed);
-    state.message = Some(message);
+    state.message = Some(shortened(message, LONGEST_MESSAGE));
     state.finished_at = Some(now);
+    state
+}
+
+/// The state of an operation that waits to begin, or to begin again.
+pub fn waiting_state(operation: &Operation, request: Option<&api::Operation>, message: String) -> OperationState {
+    let mut state = head(operation, request, OperationPhase::Running);
+    state.message = Some(shortened(message, LONGEST_MESSAGE));
     state
 }
 
@@ -121,7 +131,7 @@ pub fn history_entry(state: &OperationState, now: Timestamp) -> api::HistoryEntr
         started_at: state.started_at,
         finished_at: state.finished_at.unwrap_or(now),
         phase: state.phase,
-        message: state.message.clone(),
+        message: state.message.clone().map(|message| shortened(message, LONGEST_LINE)),
     }
 }
 
@@ -331,11 +341,12 @@ fn stalled_reason(message: &str) -> StalledReason {
 }
 
 fn out_of_sync(standing: Standing<'_>) -> String {
-    let extra = standing.members.iter().any(|(key, live)| {
-        live.is_member(standing.owner)
-            && live.hook.is_none()
-            && standing.desired.is_ok_and(|desired| desired.manifests.iter().all(|manifest| manifest.key != *key))
-    });
+    let manifests = standing.desired.map(|desired| desired.manifests.as_slice()).unwrap_or_default();
+    let wanted: BTreeSet<_> = manifests.iter().map(|manifest| &manifest.key).collect();
+    let extra = standing
+        .members
+        .iter()
+        .any(|(key, live)| live.is_member(standing.owner) && live.hook.is_none() && !wanted.contains(key));
     if extra {
         "the cluster has objects that are no longer in the source; a sync with prune removes them".to_owned()
     } else {
@@ -350,7 +361,7 @@ fn running_state(standing: Standing<'_>, attempt: &Attempt) -> OperationState {
         OperationPhase::Running
     };
     let mut state = head(&attempt.operation, standing.request, phase);
-    state.message = Some(progress(attempt));
+    state.message = Some(shortened(progress(attempt), LONGEST_MESSAGE));
     state.first_write_at = standing.ledger.first_write();
     state.deadline = attempt
         .timeouts
@@ -427,7 +438,7 @@ fn blocked_on(run: &TaskRun, since: Timestamp) -> api::BlockedOn {
         namespace: run.key.namespace.as_deref().map(str::to_owned),
         name: run.key.name.to_string(),
         health: HealthStatus::parse(health).unwrap_or_default(),
-        reason: Some(reason),
+        reason: Some(shortened(reason, LONGEST_LINE)),
         since: Some(since),
     }
 }
@@ -531,9 +542,9 @@ fn cut(status: &mut ApplicationStatus) {
         let rows = status.operation_state.as_ref().and_then(|state| state.sync_result.as_ref());
         serde_json::to_vec(&(&status.resources, rows, &status.history)).map_or(0, |bytes| bytes.len())
     };
-    // A row has about 200 bytes: below this nothing needs to be measured.
+    // A row has 200 bytes, and 5 KiB with all that it may say: below this nothing needs to be measured.
     let rows = status.operation_state.as_ref().and_then(|s| s.sync_result.as_ref()).map_or(0, |r| r.resources.len());
-    if rows + status.resources.len() < 100 {
+    if rows + status.resources.len() < 40 {
         return;
     }
     while size(status) > READING_BUDGET {
@@ -569,12 +580,18 @@ fn seconds(time: Timestamp) -> String {
 /// Condition messages are one line of at most 1 KiB.
 fn first_line(message: &str) -> String {
     let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.len() <= 1024 {
-        return line;
+    shortened(line, LONGEST_LINE)
+}
+
+/// A text of at most `limit` bytes.
+fn shortened(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        let mut end = limit - 3;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str("...");
     }
-    let mut end = 1021;
-    while !line.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}...", &line[..end])
+    text
 }

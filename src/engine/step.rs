@@ -103,6 +103,9 @@ pub fn step(state: State, seen: &Observation<'_>) -> Step {
     attempt.course = course;
     tidy::send(&mut turn);
     let Turn { mut actions, wake, .. } = turn;
+    if actions.iter().any(|action| matches!(action, Action::Write { .. })) {
+        ledger.note_sent();
+    }
     if attempt.recording.is_none() && !ledger.is_durable(ledger.version()) {
         attempt.recording = Some(ledger.version());
         actions.push(Action::Record { version: ledger.version() });
@@ -197,7 +200,7 @@ fn advance_stage(
     if let Some(cause) = causes {
         attempt.failure = Some(cause);
         // I4: SyncFail is for an attempt that has written something.
-        let index = if turn.ledger.first_write().is_some() { 0 } else { usize::MAX };
+        let index = if turn.ledger.has_written() { 0 } else { usize::MAX };
         return (enter_sync_fail(index, turn), true);
     }
     (enter(running.index + 1, turn), true)

@@ -4,4 +4,7 @@
 mod architecture;
 mod crd;
 mod health;
+mod laws;
 mod plan;
+mod simulation;
+mod world;

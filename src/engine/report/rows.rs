@@ -1,6 +1,6 @@
 //! The rows of a status: what an operation did to each object.
 
-use super::waiting_for;
+use super::{LONGEST_LINE, shortened, waiting_for};
 use crate::api;
 use crate::engine::attempt::{Attempt, Finish, Row, Running, TaskRun, TaskState, What};
 use crate::engine::object::ObjectKey;
@@ -28,6 +28,9 @@ pub(super) fn result(attempt: &Attempt, running: Option<&Running>) -> api::SyncR
     rows.sort_by_key(|row| {
         row.status != Some(api::ResultStatus::SyncFailed) && row.hook_phase != Some(api::HookPhase::Failed)
     });
+    for row in &mut rows {
+        row.message = row.message.take().map(|message| shortened(message, LONGEST_LINE));
+    }
     let total = i64::try_from(rows.len()).ok();
     api::SyncResult { resources: rows, resources_total: total.filter(|total| *total > 0) }
 }

@@ -135,6 +135,10 @@ fn wait(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, 
         look(manifest, id, run, Why::Vanished, turn);
         return;
     };
+    if run.written.as_ref().is_some_and(|written| written.uid != live.uid) {
+        // Made anew meanwhile, by a write whose answer was lost: what is known of the old object says nothing of this one.
+        run.written = None;
+    }
     run.last_end = match &live.completion {
         Some(health::Completion::Succeeded) => Some(true),
         Some(health::Completion::Failed { .. }) => Some(false),
