@@ -5,9 +5,11 @@ mod sources;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +24,7 @@ use crate::cluster::members::MemberWatches;
 use crate::cluster::view::View;
 use crate::cluster::watch::{Sink, Synced, Target, run as run_watch};
 use crate::engine::health::Facts;
-use crate::engine::object::Owner;
+use crate::engine::object::{GroupKind, Owner};
 use app::Actor;
 use sources::SourceWatches;
 
@@ -35,6 +37,8 @@ pub struct Options {
 
 /// What the tasks of all Applications share.
 pub(crate) struct Shared {
+    /// Namespaces that are looked at; none: all.
+    namespaces: Vec<String>,
     connections: Arc<Connections>,
     discovery: Arc<Discovery>,
     view: Arc<View>,
@@ -46,6 +50,9 @@ pub(crate) struct Shared {
 
 /// How long the tasks may take to finish a write when the operator is asked to stop.
 const STOPPING: Duration = Duration::from_secs(4);
+
+/// The longest pause before a task that panics again and again is started anew.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// Runs the operator until `stop` is cancelled.
 pub async fn run(connections: Connections, options: Options, stop: CancellationToken) -> Result<(), ConnectError> {
@@ -60,6 +67,7 @@ pub async fn run(connections: Connections, options: Options, stop: CancellationT
         stop.clone(),
     ));
     let shared = Arc::new(Shared {
+        namespaces: options.namespaces.clone(),
         sources: SourceWatches::new(connections.clone(), stop.clone()),
         connections,
         discovery,
@@ -68,7 +76,7 @@ pub async fn run(connections: Connections, options: Options, stop: CancellationT
         in_flight: Arc::new(Limiter::default()),
         stop: stop.clone(),
     });
-    let facts = shared.follow("/apis/storage.k8s.io/v1/storageclasses", false, FactsSink::new(shared.view.clone()))?;
+    let facts = shared.follow("/apis/storage.k8s.io/v1/storageclasses", false, FactsSink::new(&shared))?;
     let definitions = shared.follow(
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
         true,
@@ -150,21 +158,43 @@ impl Registry {
         };
         let application = Arc::new(application);
         let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handle) = apps.get(&place) {
+        // A task may have ended by itself, when it found its Application gone before the watch told so.
+        if let Some(handle) = apps.get(&place).filter(|handle| !handle.gone.is_cancelled()) {
             handle.application.send_replace(application);
             return;
         }
         let (sender, receiver) = watch::channel(application);
         let gone = CancellationToken::new();
         let owner = Owner::new(&place.0, &place.1);
-        let actor = Actor::new(self.shared.clone(), owner, receiver, gone.clone());
-        self.tasks.spawn(actor.run());
+        self.tasks.spawn(look_after(self.shared.clone(), owner, receiver, gone.clone()));
         apps.insert(place, Handle { application: sender, gone });
     }
 
     fn remove(&self, place: &(String, String)) {
         if let Some(handle) = self.apps.lock().unwrap_or_else(PoisonError::into_inner).remove(place) {
             handle.gone.cancel();
+        }
+    }
+}
+
+/// Runs the task of one Application. A panic in it is a defect that stops nobody else: it starts again from the status.
+async fn look_after(
+    shared: Arc<Shared>,
+    owner: Owner,
+    updates: watch::Receiver<Arc<Application>>,
+    gone: CancellationToken,
+) {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let actor = Actor::new(shared.clone(), owner.clone(), updates.clone(), gone.clone());
+        if AssertUnwindSafe(actor.run()).catch_unwind().await.is_ok() {
+            return;
+        }
+        tracing::error!(application = %owner, "the task of this Application has panicked, which is a defect of Swell; it starts again");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            () = gone.cancelled() => return,
+            () = shared.stop.cancelled() => return,
         }
     }
 }
@@ -206,12 +236,13 @@ impl Sink for ApplicationsSink {
 /// StorageClasses: how claims are bound.
 struct FactsSink {
     view: Arc<View>,
+    watches: Arc<MemberWatches>,
     classes: Mutex<BTreeMap<String, Value>>,
 }
 
 impl FactsSink {
-    fn new(view: Arc<View>) -> Self {
-        Self { view, classes: Mutex::new(BTreeMap::new()) }
+    fn new(shared: &Shared) -> Self {
+        Self { view: shared.view.clone(), watches: shared.watches.clone(), classes: Mutex::new(BTreeMap::new()) }
     }
 
     fn tell(&self, change: impl FnOnce(&mut BTreeMap<String, Value>)) {
@@ -229,7 +260,9 @@ impl FactsSink {
                 facts.default_class = Some(name.clone());
             }
         }
-        self.view.set_facts(facts);
+        if self.view.set_facts(facts) {
+            self.watches.judge_anew(&GroupKind::new("", "PersistentVolumeClaim"));
+        }
     }
 }
 

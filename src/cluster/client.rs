@@ -104,7 +104,9 @@ impl Calls {
     #[must_use]
     pub fn acting_as(&self, namespace: &str, account: &str) -> Self {
         let user = format!("system:serviceaccount:{namespace}:{account}");
-        Self { client: self.client.clone(), account: HeaderValue::from_str(&user).ok() }
+        // A name that no header can carry must not leave us with the operator's own rights: as nobody, everything is refused.
+        let account = HeaderValue::from_str(&user).unwrap_or(HeaderValue::from_static("system:anonymous"));
+        Self { client: self.client.clone(), account: Some(account) }
     }
 
     /// Reads one JSON value.

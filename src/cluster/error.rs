@@ -14,7 +14,9 @@ pub fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8], 
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (reason, message) = (text("/reason"), text("/message"));
     let kind = kind(status, reason, message, !text("/details/name").is_empty());
-    let message = if about_secret && matches!(kind, FaultKind::Invalid | FaultKind::Conflict) {
+    // What a webhook or a proxy says ends on people's terminals.
+    let message: String = message.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
+    let message = if about_secret && may_quote(kind, status, &message) {
         let fields: Vec<_> = body
             .pointer("/details/causes")
             .and_then(Value::as_array)
@@ -29,9 +31,23 @@ pub fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8], 
     } else if message.is_empty() {
         format!("the API server answered {status}")
     } else {
-        message.to_owned()
+        message
     };
     Fault { kind, message, retry_after }
+}
+
+/// Whether the words about a Secret may quote its values: validation does, and so may any webhook, whatever status it gives.
+fn may_quote(kind: FaultKind, status: StatusCode, message: &str) -> bool {
+    match kind {
+        FaultKind::NotFound | FaultKind::KindMissing | FaultKind::Exists => false,
+        FaultKind::Forbidden => {
+            !message.contains("is forbidden: User ") && !message.contains("is forbidden: exceeded quota")
+        }
+        FaultKind::Transient => {
+            status == StatusCode::INTERNAL_SERVER_ERROR && !message.contains("failed calling webhook")
+        }
+        FaultKind::Invalid | FaultKind::Conflict => true,
+    }
 }
 
 /// A fault on the way: nobody knows whether the request was done.
@@ -96,5 +112,21 @@ mod tests {
         let body = json!({"reason": "Invalid", "message": "data[x]: Invalid value: \"hunter2\"", "details": {"causes": [{"field": "data[x]"}]}});
         let message = fault(422, &body, true).message;
         assert!(!message.contains("hunter2") && message.contains("data[x]"), "{message}");
+    }
+
+    #[test]
+    fn a_webhook_that_denies_a_secret_is_not_quoted_but_a_missing_right_is_told() {
+        let denied = json!({"reason": "Forbidden", "message": "admission webhook \"x.example\" denied the request: hunter2 is too weak"});
+        let told = fault(403, &denied, true);
+        assert!(!told.message.contains("hunter2"), "{}", told.message);
+        assert!(fault(403, &denied, false).message.contains("hunter2"));
+        let refused = json!({"reason": "Forbidden", "message": "secrets \"a\" is forbidden: User \"system:serviceaccount:shop:default\" cannot patch resource \"secrets\""});
+        assert!(fault(403, &refused, true).message.contains("cannot patch"));
+    }
+
+    #[test]
+    fn the_words_of_a_webhook_cannot_move_the_cursor_of_a_terminal() {
+        let body = json!({"reason": "BadRequest", "message": "no \u{1b}[2J\u{7}good"});
+        assert_eq!(fault(400, &body, false).message, "no \u{fffd}[2J\u{fffd}good");
     }
 }

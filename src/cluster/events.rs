@@ -33,7 +33,7 @@ pub async fn tell(
     }
     let event = json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event",
-        "metadata": {"name": format!("{}.{:x}", &name[..name.len().min(200)], now.as_nanosecond()), "namespace": namespace},
+        "metadata": {"name": format!("{}.{:x}.{}", &name[..name.len().min(180)], now.as_nanosecond(), reason.to_lowercase()), "namespace": namespace},
         "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
         "type": match event_type { Type::Normal => "Normal", Type::Warning => "Warning" },
         "reason": reason, "action": action, "note": note,

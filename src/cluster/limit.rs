@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Never fewer in flight.
 const LEAST: usize = 4;
 /// Never more: beyond this they only wait in the server.
-const MOST: usize = 64;
+pub const MOST: usize = 64;
 /// Where it begins: enough for a server of two cores.
 const START: usize = 16;
 /// Answers that are looked at together.

@@ -35,7 +35,10 @@ pub struct MemberWatches {
 #[derive(Clone)]
 struct Running {
     version: String,
+    metadata_only: bool,
+    path: String,
     synced: watch::Receiver<Synced>,
+    stop: CancellationToken,
 }
 
 /// How long the first list of a kind may take before the Application that waits for it hears of it.
@@ -99,21 +102,52 @@ impl MemberWatches {
         namespace: Option<String>,
     ) -> Result<watch::Receiver<Synced>, Fault> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (kind.clone(), namespace.clone());
-        if let Some(running) = running.get(&place).filter(|running| running.version == info.version) {
-            return Ok(running.synced.clone());
+        let place = (kind.clone(), namespace);
+        if let Some(running) = running.get(&place) {
+            let is_dead =
+                matches!(&*running.synced.borrow(), Synced::Failed(fault) if fault.kind == FaultKind::KindMissing);
+            if running.version == info.version && !is_dead {
+                return Ok(running.synced.clone());
+            }
         }
+        let path = collection(&kind.group, info, place.1.as_deref());
+        let follows =
+            self.follow(place.clone(), info.version.clone(), path, !health::has_rule(&kind.group, &kind.kind))?;
+        let synced = follows.synced.clone();
+        if let Some(earlier) = running.insert(place, follows) {
+            // The kind is served at another version now, or again after it was not: what follows the old one is of no use.
+            earlier.stop.cancel();
+        }
+        Ok(synced)
+    }
+
+    /// Lists a kind anew, because what its health depends on beside the object itself has changed.
+    pub fn judge_anew(&self, kind: &GroupKind) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for (place, running) in running.iter_mut().filter(|(place, _)| place.0 == *kind) {
+            let again =
+                self.follow(place.clone(), running.version.clone(), running.path.clone(), running.metadata_only);
+            match again {
+                Ok(again) => std::mem::replace(running, again).stop.cancel(),
+                Err(fault) => tracing::warn!(%kind, message = %fault.message, "a kind is not judged anew"),
+            }
+        }
+    }
+
+    fn follow(
+        &self,
+        (kind, namespace): (GroupKind, Option<String>),
+        version: String,
+        path: String,
+        metadata_only: bool,
+    ) -> Result<Running, Fault> {
         let client = self.connections.for_watch().map_err(|error| super::error::on_the_way("watch", &error))?;
         let (tell, synced) = watch::channel(Synced::Pending);
-        let target = Target {
-            path: collection(&kind.group, info, namespace.as_deref()),
-            selector: PART_OF.to_owned(),
-            metadata_only: !health::has_rule(&kind.group, &kind.kind),
-        };
-        let sink = KindSink { view: self.view.clone(), kind: kind.clone(), version: info.version.clone(), namespace };
-        tokio::spawn(run(self.connections.calls(), client, target, sink, tell, self.stop.clone()));
-        running.insert(place, Running { version: info.version.clone(), synced: synced.clone() });
-        Ok(synced)
+        let target = Target { path: path.clone(), selector: PART_OF.to_owned(), metadata_only };
+        let sink = KindSink { view: self.view.clone(), kind, version: version.clone(), namespace };
+        let stop = self.stop.child_token();
+        tokio::spawn(run(self.connections.calls(), client, target, sink, tell, stop.clone()));
+        Ok(Running { version, metadata_only, path, synced, stop })
     }
 }
 

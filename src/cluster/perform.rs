@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use http::Method;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Call, Calls};
 use super::discovery::{Discovery, collection, object_path};
@@ -16,6 +18,7 @@ use super::view::{AppView, View};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, Write};
 use crate::engine::kinds::KindInfo;
 use crate::engine::live::Live;
+use crate::engine::membership::Marks;
 use crate::engine::object::ObjectKey;
 
 /// What is needed to act for one Application.
@@ -37,15 +40,23 @@ pub struct Performer {
     pub app: Arc<AppView>,
     /// The bound on calls in flight, of all Applications.
     pub in_flight: Arc<Limiter>,
+    /// The calls of this Application that may stand in line for that bound: the others wait behind no more than these.
+    pub in_line: Arc<Semaphore>,
+    /// The attempt is over: what has not been sent is not sent any more, clean-ups excepted.
+    pub called_off: CancellationToken,
 }
 
 impl Performer {
-    /// Carries out one action. Recording is not among them: the status has a writer of its own.
+    /// Carries out one action; nothing comes of one that was called off. Recording is not among them: the status has a writer of its own.
     pub async fn perform(&self, action: Action) -> Option<Answer> {
         if matches!(action, Action::Record { .. }) {
             return None;
         }
+        let _in_line = self.in_line.acquire().await.ok()?;
         let slot = self.in_flight.enter().await?;
+        if self.called_off.is_cancelled() && !matches!(action, Action::Tidy { .. }) {
+            return None;
+        }
         let answer = self.carry_out(action).await;
         slot.answered(answer.as_ref().is_some_and(is_overload));
         answer
@@ -146,12 +157,18 @@ impl Performer {
     }
 
     async fn look(&self, key: &ObjectKey, version: Option<&str>) -> Result<Option<Arc<Live>>, Fault> {
+        let known = self.app.peek(|members| members.get(key).map(|live| live.version));
         let info = match self.kind(key, version).await {
             Ok(info) => info,
-            Err(fault) if fault.kind == FaultKind::KindMissing => return Ok(None),
+            Err(fault) if fault.kind == FaultKind::KindMissing => {
+                // Its kind is gone, and it with it: no watch is left that could tell.
+                if let Some(version) = known {
+                    self.app.remove(key, version);
+                }
+                return Ok(None);
+            }
             Err(fault) => return Err(fault),
         };
-        let known = self.app.peek(|members| members.get(key).map(|live| live.version));
         match self.calls.get(object_path(key, &info)).await {
             Ok(object) => Ok(self.take_in(key, object, &info)),
             Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::KindMissing) => {
@@ -164,12 +181,16 @@ impl Performer {
         }
     }
 
-    /// Reduces an answer and brings it into the view if it carries the Application's label.
+    /// Reduces an answer and brings it into the view if it carries the Application's label; one that does not (any more) goes out of it.
     fn take_in(&self, key: &ObjectKey, mut object: Value, info: &KindInfo) -> Option<Arc<Live>> {
         super::discovery::name_kind(&mut object, &key.kind.group, &info.version, &key.kind.kind);
         let live = Arc::new(Live::reduce(&object, key, &self.app.owner, &self.view.facts())?);
-        if live.is_member(&self.app.owner) {
-            self.app.put(key, live.clone());
+        let ours =
+            matches!(&live.marks, Marks::Member { id, .. } | Marks::Stray(id) if *id == self.app.owner.membership_id());
+        if ours {
+            self.view.put(&self.app, key, live.clone());
+        } else {
+            self.app.remove(key, live.version);
         }
         Some(live)
     }

@@ -1,7 +1,8 @@
 //! The live view: for each Application its members, reduced, and which of them changed since it last looked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -17,6 +18,8 @@ pub struct AppView {
     pub owner: Owner,
     /// Rung when something changed.
     pub bell: Notify,
+    /// Whether its Application is gone, so that only what it left behind is followed.
+    left_behind: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -27,8 +30,9 @@ struct Inner {
 }
 
 impl AppView {
-    fn new(owner: Owner) -> Self {
-        Self { owner, bell: Notify::new(), inner: Mutex::new(Inner::default()) }
+    fn new(owner: Owner, members: Members) -> Self {
+        let inner = Mutex::new(Inner { changed: members.keys().cloned().collect(), members });
+        Self { owner, bell: Notify::new(), left_behind: AtomicBool::new(false), inner }
     }
 
     /// Lends the members and what changed since the last call, and forgets the changes.
@@ -43,16 +47,21 @@ impl AppView {
         look(&self.inner().members)
     }
 
-    /// Takes in an object as it is now, unless something newer of it is known.
-    pub fn put(&self, key: &ObjectKey, live: Arc<Live>) {
+    /// Takes in an object as it is now, unless it is known as it is, or newer. True: it was not known before.
+    fn put(&self, key: &ObjectKey, live: Arc<Live>) -> bool {
         let mut inner = self.inner();
-        if inner.members.get(key).is_some_and(|known| known.version >= live.version) {
-            return;
+        // The same version is judged differently when the facts have changed.
+        let as_known = |known: &Arc<Live>| {
+            known.version > live.version || (known.version == live.version && known.verdict == live.verdict)
+        };
+        if inner.members.get(key).is_some_and(as_known) {
+            return false;
         }
-        inner.members.insert(key.clone(), live);
+        let is_new = inner.members.insert(key.clone(), live).is_none();
         inner.changed.insert(key.clone());
         drop(inner);
         self.bell.notify_one();
+        is_new
     }
 
     /// Takes out an object that was seen gone at `version`; one that is newer stays.
@@ -100,25 +109,26 @@ impl AppView {
 /// The view of all Applications.
 #[derive(Default)]
 pub struct View {
+    /// Taken before the lock of any one view, never while that is held.
     apps: RwLock<BTreeMap<String, Arc<AppView>>>,
+    /// The Applications that there are, by membership id. With a lock of its own: the engine asks while it looks at a view.
+    names: RwLock<BTreeMap<String, String>>,
     /// Objects with our marks whose Application is not known (yet): they are kept whole until it is.
     unclaimed: Mutex<BTreeMap<String, BTreeMap<ObjectKey, Value>>>,
     facts: RwLock<Arc<Facts>>,
 }
 
 impl View {
-    /// The view of an Application, made when it is asked for first.
+    /// A fresh view for an Application, with what an earlier one of its name left behind.
     pub fn register(&self, owner: &Owner) -> Arc<AppView> {
         let id = owner.membership_id();
-        let app = self
-            .apps
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(id.clone())
-            .or_insert_with(|| Arc::new(AppView::new(owner.clone())))
-            .clone();
-        let found = self.unclaimed().remove(&id).unwrap_or_default();
-        for (key, object) in found {
+        // Held to the end: whatever a watch shows meanwhile comes after this, and finds the new view.
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let members = apps.get(&id).map(|earlier| earlier.peek(Members::clone)).unwrap_or_default();
+        let app = Arc::new(AppView::new(owner.clone(), members));
+        apps.insert(id.clone(), app.clone());
+        self.names.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), owner.to_string());
+        for (key, object) in self.unclaimed().remove(&id).unwrap_or_default() {
             if let Some(live) = Live::reduce(&object, &key, owner, &self.facts()) {
                 app.put(&key, Arc::new(live));
             }
@@ -126,14 +136,23 @@ impl View {
         app
     }
 
-    /// Forgets an Application that is gone.
-    pub fn forget(&self, owner: &Owner) {
-        self.apps.write().unwrap_or_else(PoisonError::into_inner).remove(&owner.membership_id());
+    /// The Application of a view is gone. What it left behind is followed until it is gone too, or until another Application of that
+    /// name finds it; a view that another one has taken the place of is forgotten already.
+    pub fn forget(&self, app: &Arc<AppView>) {
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let id = app.owner.membership_id();
+        if apps.get(&id).is_some_and(|registered| Arc::ptr_eq(registered, app)) {
+            app.left_behind.store(true, Ordering::Release);
+            self.names.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            if app.peek(Members::is_empty) {
+                apps.remove(&id);
+            }
+        }
     }
 
     /// The Application behind a membership id.
     pub fn name_of(&self, id: &str) -> Option<String> {
-        self.apps.read().unwrap_or_else(PoisonError::into_inner).get(id).map(|app| app.owner.to_string())
+        self.names.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
     /// What the health rules need to know of the cluster.
@@ -141,19 +160,27 @@ impl View {
         self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sets what the health rules need to know of the cluster.
-    pub fn set_facts(&self, facts: Facts) {
-        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(facts);
+    /// Sets what the health rules need to know of the cluster. True: something has changed.
+    pub fn set_facts(&self, facts: Facts) -> bool {
+        let mut known = self.facts.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = **known != facts;
+        *known = Arc::new(facts);
+        changed
+    }
+
+    /// Takes in an object of an Application, as an answer or a watch shows it.
+    pub fn put(&self, app: &AppView, key: &ObjectKey, live: Arc<Live>) {
+        Self::put_among(&self.apps(), app, key, live);
     }
 
     /// Takes in an object that a watch shows.
     pub fn seen(&self, key: &ObjectKey, object: Value) {
         let Some(id) = membership(&object) else { return };
-        let app = self.apps.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        match app {
+        let apps = self.apps();
+        match apps.get(&id) {
             Some(app) => {
                 if let Some(live) = Live::reduce(&object, key, &app.owner, &self.facts()) {
-                    app.put(key, Arc::new(live));
+                    Self::put_among(&apps, app, key, Arc::new(live));
                 }
             }
             // Objects of other tools carry the label too; only what has our own mark can be ours.
@@ -164,27 +191,49 @@ impl View {
         }
     }
 
+    /// One that an Application did not have before may have been handed over: no watch tells the one that had it.
+    fn put_among(apps: &BTreeMap<String, Arc<AppView>>, app: &AppView, key: &ObjectKey, live: Arc<Live>) {
+        let version = live.version;
+        if app.put(key, live) {
+            for other in apps.values().filter(|other| other.owner != app.owner) {
+                other.remove(key, version);
+            }
+        }
+    }
+
     /// Takes out an object that a watch shows as gone.
     pub fn gone(&self, key: &ObjectKey, object: &Value) {
         let Some(id) = membership(object) else { return };
         let version = version(object).unwrap_or(u64::MAX);
-        if let Some(app) = self.apps.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            app.remove(key, version);
-        }
+        let apps = self.apps();
         if let Some(objects) = self.unclaimed().get_mut(&id) {
             objects.remove(key);
+        }
+        let Some(app) = apps.get(&id) else { return };
+        app.remove(key, version);
+        if app.left_behind.load(Ordering::Acquire) && app.peek(Members::is_empty) {
+            let app = app.clone();
+            drop(apps);
+            self.forget(&app);
         }
     }
 
     /// Compares with a fresh list of a kind: what it does not show is gone, and wakes its Application too.
     pub fn listed(&self, kind: &GroupKind, namespace: Option<&str>, version: u64, keys: &BTreeSet<ObjectKey>) {
-        let apps: Vec<_> = self.apps.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        for app in apps {
+        let apps = self.apps();
+        for app in apps.values() {
             app.retain(kind, namespace, version, keys);
         }
         for objects in self.unclaimed().values_mut() {
-            objects.retain(|key, _| key.kind != *kind || keys.contains(key) || namespace != key.namespace.as_deref());
+            objects.retain(|key, _| {
+                let elsewhere = namespace.is_some_and(|namespace| key.namespace.as_deref() != Some(namespace));
+                key.kind != *kind || keys.contains(key) || elsewhere
+            });
         }
+    }
+
+    fn apps(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<AppView>>> {
+        self.apps.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unclaimed(&self) -> MutexGuard<'_, BTreeMap<String, BTreeMap<ObjectKey, Value>>> {
@@ -199,4 +248,88 @@ fn membership(object: &Value) -> Option<String> {
 /// The resourceVersion of an object, as the number that it is.
 pub fn version(object: &Value) -> Option<u64> {
     object.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::membership::applied;
+    use crate::engine::object::Digest;
+    use serde_json::json;
+
+    fn owner(name: &str) -> Owner {
+        Owner::new("shop", name)
+    }
+
+    fn key() -> ObjectKey {
+        ObjectKey::new("", "ConfigMap", Some("shop"), "settings")
+    }
+
+    fn object(owner: &Owner, version: u64) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {
+                "name": "settings", "namespace": "shop", "uid": "u", "resourceVersion": version.to_string(),
+                "labels": {(keys::PART_OF): owner.membership_id()},
+                "annotations": {(keys::APPLIED): applied(owner, &key(), Digest::of_bytes(b"x"))},
+                "managedFields": [{"manager": owner.field_manager(), "operation": "Apply", "fieldsV1": {}}]
+            }
+        })
+    }
+
+    fn has(app: &AppView) -> bool {
+        app.peek(|members| members.contains_key(&key()))
+    }
+
+    #[test]
+    fn r34_a_task_that_ends_late_does_not_blind_the_next_application_of_its_name() {
+        let view = View::default();
+        let earlier = view.register(&owner("app"));
+        let later = view.register(&owner("app"));
+        view.forget(&earlier);
+        view.seen(&key(), object(&owner("app"), 5));
+        assert!(has(&later));
+        assert_eq!(view.name_of(&owner("app").membership_id()).as_deref(), Some("shop/app"));
+    }
+
+    #[test]
+    fn i5_what_an_application_left_behind_is_found_by_the_next_one_of_its_name() {
+        let view = View::default();
+        let app = view.register(&owner("app"));
+        view.seen(&key(), object(&owner("app"), 5));
+        view.forget(&app);
+        assert_eq!(view.name_of(&owner("app").membership_id()), None);
+        let next = view.register(&owner("app"));
+        assert!(has(&next) && next.look(|_, changed| changed.contains(&key())));
+        view.forget(&next);
+        view.gone(&key(), &object(&owner("app"), 6));
+        assert!(view.apps().is_empty(), "nothing is followed for ever");
+    }
+
+    #[test]
+    fn an_object_that_another_application_took_over_is_not_seen_as_one_of_the_first_any_more() {
+        let view = View::default();
+        let (one, two) = (view.register(&owner("one")), view.register(&owner("two")));
+        view.seen(&key(), object(&owner("one"), 5));
+        view.seen(&key(), object(&owner("two"), 6));
+        assert!(!has(&one) && has(&two));
+        // An event that is older than what is known brings nothing back.
+        view.seen(&key(), object(&owner("two"), 5));
+        assert!(!has(&one) && has(&two));
+    }
+
+    #[test]
+    fn r20_what_a_fresh_list_does_not_show_is_gone_also_before_its_application_is_known() {
+        let view = View::default();
+        view.seen(&key(), object(&owner("app"), 5));
+        view.listed(&key().kind, None, 7, &BTreeSet::new());
+        assert!(!has(&view.register(&owner("app"))));
+        let app = view.register(&owner("app"));
+        view.seen(&key(), object(&owner("app"), 8));
+        app.look(|_, _| ());
+        view.listed(&key().kind, None, 7, &BTreeSet::new());
+        assert!(has(&app), "it is newer than the list");
+        view.listed(&key().kind, None, 9, &BTreeSet::new());
+        assert!(!has(&app) && app.look(|_, changed| changed.contains(&key())));
+    }
 }

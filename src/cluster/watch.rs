@@ -9,6 +9,7 @@ use kube::Client;
 use kube::core::WatchEvent;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Calls;
@@ -50,6 +51,8 @@ pub enum Synced {
 const IDLE: Duration = Duration::from_secs(90);
 /// The server ends a watch after this; renewing it costs one request.
 const RENEWAL: u64 = 2_400;
+/// A watch that ends sooner than this is not asked for again at once.
+const BRIEF: Duration = Duration::from_secs(1);
 /// Objects in one page of a list.
 const PAGE: usize = 500;
 
@@ -65,27 +68,36 @@ pub async fn run(
     let mut version = None;
     let mut failures = 0_u32;
     while !stop.is_cancelled() {
+        let began = Instant::now();
         let round = async {
-            let from = match version {
-                Some(version) => version,
-                None => {
+            let at = match &mut version {
+                Some(at) => at,
+                unlisted => {
                     let listed = list(&calls, &target, &sink).await?;
                     synced.send_replace(Synced::Yes);
-                    listed
+                    unlisted.insert(listed)
                 }
             };
-            follow(&client, &target, &sink, from).await
+            follow(&client, &target, &sink, at).await
         };
         let ended = tokio::select! {
             ended = round => ended,
             () = stop.cancelled() => return,
         };
         match ended {
-            Ok(Followed::Until(at)) => {
-                version = Some(at);
+            Ok(followed) => {
+                if followed == Followed::Expired {
+                    version = None;
+                }
                 failures = 0;
+                // A server that is going down, or a proxy that holds no streams, ends every watch at once.
+                if began.elapsed() < BRIEF {
+                    tokio::select! {
+                        () = tokio::time::sleep(BRIEF) => {}
+                        () = stop.cancelled() => return,
+                    }
+                }
             }
-            Ok(Followed::Expired) => version = None,
             Err(fault) => {
                 tracing::debug!(path = %target.path, message = %fault.message, "a watch has failed");
                 if fault.kind != FaultKind::Transient {
@@ -129,16 +141,18 @@ async fn list(calls: &Calls, target: &Target, sink: &impl Sink) -> Result<u64, F
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Followed {
-    /// The server ended the watch; go on from here.
-    Until(u64),
+    /// The watch has ended; it goes on from where it was.
+    Ended,
     /// The version is too old: list again.
     Expired,
 }
 
-async fn follow(client: &Client, target: &Target, sink: &impl Sink, from: u64) -> Result<Followed, Fault> {
+/// Follows from `at`, and moves it along.
+async fn follow(client: &Client, target: &Target, sink: &impl Sink, at: &mut u64) -> Result<Followed, Fault> {
     let path = format!(
-        "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={RENEWAL}&resourceVersion={from}{}",
+        "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={RENEWAL}&resourceVersion={at}{}",
         target.path,
         selector(target)
     );
@@ -151,26 +165,25 @@ async fn follow(client: &Client, target: &Target, sink: &impl Sink, from: u64) -
     let events = match opened.await {
         Ok(Ok(events)) => events,
         Ok(Err(error)) => return expired(&error),
-        Err(_) => return Ok(Followed::Until(from)),
+        Err(_) => return Ok(Followed::Ended),
     };
     let mut events = std::pin::pin!(events);
-    let mut at = from;
     loop {
         match tokio::time::timeout(IDLE, events.try_next()).await {
             // Not even a bookmark: the connection is dead.
-            Err(_) | Ok(Ok(None)) => return Ok(Followed::Until(at)),
+            Err(_) | Ok(Ok(None)) => return Ok(Followed::Ended),
             Ok(Err(error)) => return expired(&error),
             Ok(Ok(Some(event))) => match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    at = super::view::version(&object).unwrap_or(at);
+                    *at = super::view::version(&object).unwrap_or(*at);
                     sink.put(object);
                 }
                 WatchEvent::Deleted(object) => {
-                    at = super::view::version(&object).unwrap_or(at);
+                    *at = super::view::version(&object).unwrap_or(*at);
                     sink.remove(object);
                 }
                 WatchEvent::Bookmark(bookmark) => {
-                    at = bookmark.metadata.resource_version.parse().unwrap_or(at);
+                    *at = bookmark.metadata.resource_version.parse().unwrap_or(*at);
                 }
                 WatchEvent::Error(status) if status.code == 410 => return Ok(Followed::Expired),
                 WatchEvent::Error(status) => {

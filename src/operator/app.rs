@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{FutureExt, future::BoxFuture};
 use jiff::{Timestamp, Unit};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,19 +19,21 @@ use super::sources::Maps;
 use super::status::{Done, StatusWriter, value};
 use crate::api::{self, Application, Source};
 use crate::cluster::application;
+use crate::cluster::limit;
 use crate::cluster::perform::Performer;
 use crate::cluster::view::AppView;
 use crate::engine::action::{Action, Answer, Fault, FaultKind};
 use crate::engine::attempt::{Attempt, Course, Operation};
 use crate::engine::desired::Desired;
 use crate::engine::ledger::Ledger;
-use crate::engine::lifecycle::{self, Next, Situation};
+use crate::engine::lifecycle::{self, Departure, Next, Situation};
 use crate::engine::object::{GroupKind, Owner};
 use crate::engine::recover::recover;
 use crate::engine::report::{self, Standing};
 use crate::engine::step::{Observation, State, step};
 
 /// One Application's task and all that it remembers; nothing of it could not be lost.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none a state of one machine")]
 pub(super) struct Actor {
     shared: Arc<Shared>,
     owner: Owner,
@@ -44,6 +46,10 @@ pub(super) struct Actor {
     /// resourceVersion of the Application as we know it.
     version: String,
     source: Option<Sourced>,
+    /// Whether the source may have changed since it was read.
+    source_due: bool,
+    /// Why the source has not been read yet.
+    unread: Option<String>,
     /// Kinds whose watches have been listed.
     watched: BTreeSet<GroupKind>,
     /// Why some of the kinds cannot be seen.
@@ -60,13 +66,20 @@ pub(super) struct Actor {
     waiting: Option<Waiting>,
     last: Option<api::OperationState>,
     history: Vec<api::HistoryEntry>,
-    answers: FuturesUnordered<BoxFuture<'static, Option<Answer>>>,
+    answers: FuturesUnordered<BoxFuture<'static, (u64, Option<Answer>)>>,
+    /// Number of the attempt whose answers count: tasks of different attempts have the same names.
+    serial: u64,
+    /// Cancelled when that attempt is over.
+    called_off: CancellationToken,
+    in_line: Arc<Semaphore>,
     arrived: Vec<Answer>,
     writer: StatusWriter,
     /// Whether the Application's namespace is being deleted.
     doomed: bool,
     /// Whether a conflict has told that our copy of the Application is old.
     stale: bool,
+    /// Whether the last round could not come to its end: the next is due when `wake` says, whatever else waits.
+    held: bool,
     wake: Option<Instant>,
 }
 
@@ -119,6 +132,8 @@ impl Actor {
             application,
             updates,
             source: None,
+            source_due: false,
+            unread: None,
             watched: BTreeSet::new(),
             blind: None,
             maps: None,
@@ -131,10 +146,14 @@ impl Actor {
             last: None,
             history: Vec::new(),
             answers: FuturesUnordered::new(),
+            serial: 0,
+            called_off: CancellationToken::new(),
+            in_line: Arc::new(Semaphore::new(limit::MOST)),
             arrived: Vec::new(),
             writer: StatusWriter::default(),
             doomed: false,
             stale: false,
+            held: false,
             wake: None,
         }
     }
@@ -151,7 +170,7 @@ impl Actor {
             self.wait().await;
         }
         if self.gone.is_cancelled() {
-            self.shared.view.forget(&self.owner);
+            self.shared.view.forget(&self.view);
         }
         // The write in flight is finished; what it did not say is found in the cluster by the next process.
         if let Some(writing) = self.writer.writing.take() {
@@ -161,6 +180,7 @@ impl Actor {
 
     /// Takes everything from the status: at the start, and when somebody else has written it.
     fn recover(&mut self) {
+        self.call_off();
         let status = self.application.status.as_ref();
         let recovered = recover(status);
         self.ledger = recovered.ledger;
@@ -171,8 +191,11 @@ impl Actor {
         self.arrived.clear();
         self.history = status.map(|status| status.history.clone()).unwrap_or_default();
         self.last = status.and_then(|status| status.operation_state.clone());
-        self.writer.written = status.map(value);
-        if let Some(running) = recovered.running {
+        self.writer.know(status.map(value));
+        let deleting = self.application.metadata.deletion_timestamp.is_some();
+        let longest = self.application.retry().max_duration;
+        let running = recovered.running.and_then(|running| running.as_far_as_possible(deleting, longest, now()));
+        if let Some(running) = running {
             tracing::info!(application = %self.owner, operation = %running.operation.id, "goes on with an operation");
             self.request = self.last.as_ref().and_then(|last| last.operation.clone());
             let now = now();
@@ -193,8 +216,11 @@ impl Actor {
 
     /// Waits until something has happened: an answer, a change, a deadline.
     async fn wait(&mut self) {
-        let due = [self.wake, self.writer.due_at(), self.waiting.as_ref().map(|w| w.until), self.quiet_at];
-        let due = due.into_iter().flatten().min();
+        // What cannot go on before something else has happened must not wake us again and again.
+        let status = self.writer.due_at().filter(|_| self.can_tell());
+        let begins = self.waiting.as_ref().filter(|waiting| self.may_begin(waiting)).map(|waiting| waiting.until);
+        let (begins, quiet) = if self.held { (None, None) } else { (begins, self.quiet_at) };
+        let due = [self.wake, status, begins, quiet].into_iter().flatten().min();
         let timer = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due).await,
@@ -222,7 +248,7 @@ impl Actor {
         tokio::select! {
             biased;
             done = writing => self.wrote(done),
-            Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.arrived.extend(answer),
+            Some((serial, answer)) = self.answers.next(), if !self.answers.is_empty() => self.arrive(serial, answer),
             changed = self.updates.changed(), if !is_writing => {
                 if changed.is_err() {
                     self.gone.cancel();
@@ -235,8 +261,34 @@ impl Actor {
             () = self.shared.stop.cancelled() => {}
         }
         // Whatever else has arrived meanwhile is taken along.
-        while let Some(Some(answer)) = self.answers.next().now_or_never() {
-            self.arrived.extend(answer);
+        while let Some(Some((serial, answer))) = self.answers.next().now_or_never() {
+            self.arrive(serial, answer);
+        }
+    }
+
+    /// Takes in an answer. One to an earlier attempt counts only where it names an object, not a task: the clean-ups.
+    fn arrive(&mut self, serial: u64, answer: Option<Answer>) {
+        let answer = answer.filter(|answer| serial == self.serial || matches!(answer, Answer::Tidied(..)));
+        self.arrived.extend(answer);
+    }
+
+    /// The attempt is over: what of it has not been sent is not sent, and what is on its way is nobody's answer any more.
+    fn call_off(&mut self) {
+        self.called_off.cancel();
+        self.called_off = CancellationToken::new();
+        self.serial += 1;
+    }
+
+    /// A deletion begins when nothing is on its way any more: what a late write makes would be left behind (I5).
+    fn may_begin(&self, waiting: &Waiting) -> bool {
+        !waiting.operation.deletion || self.answers.is_empty()
+    }
+
+    /// Whether there is something true to say in the status.
+    fn can_tell(&self) -> bool {
+        match &self.source {
+            Some(_) => self.blind.is_none() || self.writer.urgent,
+            None => self.unread.is_some(),
         }
     }
 
@@ -253,7 +305,8 @@ impl Actor {
                 self.update(application);
             }
         }
-        if !self.read_source().await || !self.mark().await {
+        self.held = !self.read_source().await || !self.mark().await;
+        if self.held {
             return;
         }
         self.watch_kinds().await;
@@ -269,20 +322,20 @@ impl Actor {
 
     /// The Application has changed.
     fn update(&mut self, application: Arc<Application>) {
-        if application.metadata.uid != self.application.metadata.uid {
-            // Deleted and created again under the same name: another Application.
-            self.application = application;
-            self.version = self.application.metadata.resource_version.clone().unwrap_or_default();
-            self.source = None;
-            self.recover();
-            return;
-        }
         let number = |version: &str| version.parse::<u64>().unwrap_or(0);
         let theirs = application.metadata.resource_version.clone().unwrap_or_default();
         if number(&theirs) < number(&self.version) {
             return;
         }
-        let ours = application.status.as_ref().map(value) == self.writer.written;
+        if application.metadata.uid != self.application.metadata.uid {
+            // Deleted and created again under the same name: another Application.
+            self.application = application;
+            self.version = theirs;
+            self.source = None;
+            self.recover();
+            return;
+        }
+        let ours = self.writer.is_ours(application.status.as_ref().map(value));
         if application.metadata.generation != self.application.metadata.generation {
             self.writer.dirty = true;
         }
@@ -313,14 +366,18 @@ impl Actor {
                 self.update(Arc::new(application));
                 true
             }
-            Err(fault) if fault.kind == FaultKind::NotFound => true,
-            Err(fault) => {
-                if fault.kind == FaultKind::Conflict {
-                    self.reread().await;
-                } else {
-                    tracing::warn!(application = %self.owner, message = %fault.message, "the Application cannot be changed");
-                }
+            Err(fault) if fault.kind == FaultKind::NotFound => {
+                self.gone.cancel();
+                false
+            }
+            Err(fault) if fault.kind == FaultKind::Conflict => {
+                self.reread().await;
                 self.wake = Some(Instant::now() + Duration::from_millis(100));
+                false
+            }
+            Err(fault) => {
+                tracing::warn!(application = %self.owner, message = %fault.message, "the Application cannot be changed");
+                self.wake = Some(Instant::now() + AGAIN);
                 false
             }
         }
@@ -349,6 +406,9 @@ impl Actor {
         };
         let running = self.attempt.as_ref().map(|attempt| &attempt.operation);
         let running = running.or_else(|| self.waiting.as_ref().map(|waiting| &waiting.operation));
+        if let Some(departure @ (Departure::Release | Departure::Gone)) = lifecycle::departure(&application) {
+            return self.leave(departure).await;
+        }
         let next = lifecycle::next(Situation {
             now: now(),
             application: &application,
@@ -413,14 +473,20 @@ impl Actor {
                 self.writer.want(version);
                 continue;
             }
-            let performer = performer.clone();
-            self.answers.push(async move { performer.perform(action).await }.boxed());
+            let (performer, serial) = (performer.clone(), self.serial);
+            self.answers.push(async move { (serial, performer.perform(action).await) }.boxed());
         }
     }
 
     /// Without an attempt: what changed in the cluster shows in the status only.
     fn settle_leftovers(&mut self) {
-        self.arrived.clear();
+        for answer in &self.arrived {
+            if let Answer::Recorded(version) = answer {
+                self.ledger.set_durable(*version);
+            }
+        }
+        // How a clean-up went is told to the next attempt.
+        self.arrived.retain(|answer| matches!(answer, Answer::Tidied(..)));
         let changed = self.view.look(|_, changed| !changed.is_empty());
         self.writer.dirty |= changed;
     }
@@ -436,22 +502,21 @@ impl Actor {
             view: self.shared.view.clone(),
             app: self.view.clone(),
             in_flight: self.shared.in_flight.clone(),
+            in_line: self.in_line.clone(),
+            called_off: self.called_off.clone(),
         }
     }
 
     /// Begins to write the status if something of it has changed and nothing is being written.
     fn write_status_if_due(&mut self) {
-        // Before the objects are seen, nothing true can be said of them.
-        let sees_nothing = self.source.is_none() || (self.blind.is_some() && !self.writer.urgent);
-        if sees_nothing || !self.writer.is_due(Instant::now()) {
+        if !self.can_tell() || !self.writer.is_due(Instant::now()) {
             return;
         }
         let status = self.status();
         let written = value(&status);
         let ledger = self.ledger.version();
         if self.writer.written.as_ref() == Some(&written) {
-            self.writer.dirty = false;
-            self.writer.urgent = false;
+            self.writer.spared(Instant::now());
             if self.writer.wanted.take().is_some() {
                 self.arrived.push(Answer::Recorded(ledger));
                 self.wake = Some(Instant::now());
@@ -461,13 +526,14 @@ impl Actor {
         let calls = self.shared.connections.calls();
         let (owner, version) = (self.owner.clone(), self.version.clone());
         let uid = self.application.metadata.uid.clone().unwrap_or_default();
+        let sent = written.clone();
         let write = async move {
             let result = application::write_status(&calls, &owner, &version, &uid, &status)
                 .await
                 .map(|(version, kept)| (version, kept.as_ref().map_or(written, value)));
             Done { result, ledger }
         };
-        self.writer.began(write.boxed());
+        self.writer.began(write.boxed(), sent);
     }
 
     /// A status write has come back.
@@ -476,15 +542,14 @@ impl Actor {
         match done.result {
             Ok((version, kept)) => {
                 self.version = version;
-                self.writer.written = Some(kept);
-                self.writer.ended(true, now);
+                self.writer.succeeded(kept, now);
                 if self.writer.wanted.is_some_and(|wanted| wanted <= done.ledger) {
                     self.writer.wanted = None;
                 }
                 self.arrived.push(Answer::Recorded(done.ledger));
             }
             Err(fault) => {
-                self.writer.ended(false, now);
+                self.writer.failed(&fault, now);
                 // Decided on something older than the server has: read, then decide again.
                 self.stale = matches!(fault.kind, FaultKind::Conflict | FaultKind::NotFound);
                 if !self.stale {
@@ -499,7 +564,7 @@ impl Actor {
         let wants = match source.map(|source| &source.wants) {
             Some(Ok(desired)) => Ok(&**desired),
             Some(Err(problem)) => Err(problem.as_str()),
-            None => Err("the source has not been read yet"),
+            None => Err(self.unread.as_deref().unwrap_or("the source has not been read yet")),
         };
         let conditions =
             self.application.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();

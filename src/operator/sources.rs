@@ -18,7 +18,12 @@ pub(super) type Maps = BTreeMap<String, (u64, Option<String>)>;
 /// The watches that run.
 pub(super) struct SourceWatches {
     connections: Arc<Connections>,
-    running: Mutex<BTreeMap<String, watch::Sender<Maps>>>,
+    running: Mutex<BTreeMap<String, Running>>,
+    stop: CancellationToken,
+}
+
+struct Running {
+    maps: watch::Sender<Maps>,
     stop: CancellationToken,
 }
 
@@ -31,9 +36,17 @@ impl SourceWatches {
     /// Follows the ConfigMaps of a namespace.
     pub(super) fn follow(&self, namespace: &str) -> Result<watch::Receiver<Maps>, ConnectError> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(maps) = running.get(namespace) {
-            return Ok(maps.subscribe());
+        if let Some(running) = running.get(namespace) {
+            return Ok(running.maps.subscribe());
         }
+        // Namespaces come and go: a watch that nobody follows any more ends when the next one begins.
+        running.retain(|_, running| {
+            let followed = running.maps.receiver_count() > 0;
+            if !followed {
+                running.stop.cancel();
+            }
+            followed
+        });
         let client = self.connections.for_watch()?;
         let (maps, follower) = watch::channel(Maps::new());
         let target = Target {
@@ -43,8 +56,9 @@ impl SourceWatches {
         };
         let (synced, _) = watch::channel(Synced::Pending);
         let sink = MapSink { maps: maps.clone() };
-        tokio::spawn(run(self.connections.calls(), client, target, sink, synced, self.stop.clone()));
-        running.insert(namespace.to_owned(), maps);
+        let stop = self.stop.child_token();
+        tokio::spawn(run(self.connections.calls(), client, target, sink, synced, stop.clone()));
+        running.insert(namespace.to_owned(), Running { maps, stop });
         Ok(follower)
     }
 }

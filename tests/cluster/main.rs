@@ -4,6 +4,8 @@
 mod changes;
 mod crash;
 mod crd;
+mod departure;
+mod endurance;
 mod hooks;
 mod ownership;
 mod refusals;

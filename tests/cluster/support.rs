@@ -107,6 +107,11 @@ impl Place {
     /// Starts the operator as a process of its own, as the account that `deploy/operator.yaml` gives it.
     pub(crate) async fn start_operator(&mut self) {
         let kubeconfig = prepared().await;
+        self.start_operator_with(kubeconfig);
+    }
+
+    /// Starts the operator as another account, by its kubeconfig.
+    pub(crate) fn start_operator_with(&mut self, kubeconfig: &Path) {
         let log = File::options()
             .create(true)
             .append(true)

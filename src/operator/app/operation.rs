@@ -14,19 +14,26 @@ use crate::engine::action::FaultKind;
 use crate::engine::attempt::{Attempt, Course, Ending, Operation, Stop, Timeouts};
 use crate::engine::desired::Manifest;
 use crate::engine::ledger::Ledger;
-use crate::engine::lifecycle;
+use crate::engine::lifecycle::{self, Departure};
+use crate::engine::live::Live;
 use crate::engine::object::ObjectKey;
 use crate::engine::plan::Plan;
 use crate::engine::report;
 use crate::engine::settings::{Phase, RunPolicy};
 
 /// A missing right or an unreadable source holds a deletion for at most this long.
-const DELETION_PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+pub(super) const DELETION_PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+/// Objects that an Event names.
+const MOST_TOLD: usize = 10;
 
 impl Actor {
     /// Begins the operation that waits, if its time has come: a new one, a further attempt, or one that goes on after a restart.
     pub(super) async fn resume_or_retry(&mut self) {
-        let Some(mut waiting) = self.waiting.take_if(|waiting| waiting.until <= Instant::now()) else { return };
+        let now_due = |waiting: &Waiting| waiting.until <= Instant::now() && self.may_begin(waiting);
+        if !self.waiting.as_ref().is_some_and(now_due) {
+            return;
+        }
+        let Some(mut waiting) = self.waiting.take() else { return };
         if waiting.is_retry {
             waiting.operation.attempt += 1;
             waiting.operation.attempt_started_at = now();
@@ -55,9 +62,10 @@ impl Actor {
                 .timeouts()
                 .sync
                 .is_some_and(|timeout| started.checked_add(timeout).is_ok_and(|end| end <= now()));
-            if late || fault.kind == FaultKind::Forbidden {
+            if late || fault.kind == FaultKind::Forbidden || waiting.operation.deletion {
                 return self.fail_unplanned(&waiting.operation, fault.message).await;
             }
+            self.tell_wait(&waiting, &fault.message);
             waiting.until = Instant::now() + AGAIN;
             self.waiting = Some(waiting);
             return;
@@ -83,6 +91,23 @@ impl Actor {
             return;
         }
         self.begin(waiting, desired.as_deref());
+    }
+
+    /// An operation that cannot begin says so from the first second (I7).
+    fn tell_wait(&mut self, waiting: &Waiting, why: &str) {
+        if waiting.resumed.is_some() || waiting.is_retry {
+            // What its status says is what a restart needs.
+            return;
+        }
+        let message = format!("waits to begin: {why}");
+        let is_told = self
+            .last
+            .as_ref()
+            .is_some_and(|last| last.id == waiting.operation.id && last.message.as_deref() == Some(message.as_str()));
+        if !is_told {
+            self.last = Some(report::waiting_state(&waiting.operation, self.request.as_ref(), message));
+            self.writer.hurry();
+        }
     }
 
     /// Whether the Application's namespace is being deleted. What cannot be told counts as no.
@@ -145,7 +170,9 @@ impl Actor {
             if stop == Stop::Terminate && self.application.operation.is_some() {
                 attempt.operation.request_generation = generation;
             }
-            if attempt.stop.is_none() || stop == Stop::Deleted {
+            // A superseded operation finishes its hooks; one that somebody wants to end does not.
+            let overrides = stop == Stop::Terminate && matches!(attempt.stop, Some(Stop::Superseded(_)));
+            if attempt.stop.is_none() || overrides || (stop == Stop::Deleted && attempt.stop != Some(Stop::Deleted)) {
                 tracing::info!(application = %self.owner, operation = %attempt.operation.id, ?stop, "ends an operation early");
                 attempt.stop = Some(stop);
                 self.writer.dirty = true;
@@ -164,9 +191,13 @@ impl Actor {
         }
         let message = match stop {
             Stop::Terminate => "the operation was terminated on request".to_owned(),
-            Stop::Superseded(revision) => format!("superseded by revision {revision}"),
+            Stop::Superseded(revision) => format!("{}{revision}", lifecycle::SUPERSEDED),
             Stop::Deleted => "ended, because the Application is being deleted".to_owned(),
         };
+        if waiting.operation.deletion {
+            // What follows is that the Application goes.
+            return;
+        }
         self.fail_unplanned(&waiting.operation, message).await;
     }
 
@@ -186,14 +217,24 @@ impl Actor {
             self.attempt = Some(attempt);
             return;
         };
+        self.call_off();
         let now = now();
         let request = self.request.clone();
         let state = |phase, message| report::ended_state(&attempt, request.as_ref(), phase, message, now);
         match ending {
             Ending::Succeeded if attempt.operation.deletion => {
-                tracing::info!(application = %self.owner, "its objects are gone");
-                self.release().await;
+                let late = self.has_latecomers(&attempt);
+                if late || !self.release().await {
+                    // The same attempt goes on: its hooks have run.
+                    let resumed = Some(Resumed { failing: None, terminating: false });
+                    let until = Instant::now() + if late { Duration::ZERO } else { AGAIN / 4 };
+                    self.waiting = Some(Waiting { operation: attempt.operation, until, resumed, is_retry: false });
+                } else {
+                    tracing::info!(application = %self.owner, "its objects are gone");
+                }
             }
+            // What follows is that the Application goes.
+            Ending::Stopped(..) if attempt.operation.deletion => {}
             Ending::Succeeded => {
                 let message =
                     format!("{} objects applied and healthy, {} hooks ended well", applied(&attempt), hooks(&attempt));
@@ -232,6 +273,19 @@ impl Actor {
         }
     }
 
+    /// Whether members were seen that the plan of a deletion did not know: a write that came late, a watch that was behind (I5).
+    fn has_latecomers(&self, attempt: &Attempt) -> bool {
+        let plan = &attempt.plan;
+        let planned: BTreeSet<_> =
+            plan.tasks().map(|task| &task.key).chain(plan.without_task.iter().map(|without| &without.key)).collect();
+        let goes_along = |key: &ObjectKey| self.doomed && key.namespace.as_deref() == Some(self.owner.namespace());
+        self.view.peek(|members| {
+            members.iter().any(|(key, live)| {
+                live.is_member(&self.owner) && !live.is_deletion_hook() && !planned.contains(key) && !goes_along(key)
+            })
+        })
+    }
+
     /// An operation is over: the status says so at once, an Event too.
     fn close(&mut self, state: api::OperationState) {
         let message = state.message.clone().unwrap_or_default();
@@ -261,19 +315,12 @@ impl Actor {
 
     /// A deletion did not come to its end: tried again, until patience or a person ends it.
     async fn deletion_failed(&mut self, operation: Operation, cause: String) {
-        let metadata = &self.application.metadata;
-        let asked =
-            metadata.annotations.as_ref().and_then(|a| a.get(keys::RELEASE)).is_some_and(|value| value == "now");
-        let since = metadata.deletion_timestamp.as_ref().map_or_else(now, |time| time.0);
-        if asked || now().duration_since(since) > DELETION_PATIENCE {
-            let left: Vec<_> = self.view.peek(|members| members.keys().map(ToString::to_string).collect());
-            let note = format!("the Application goes, these objects stay: {}; the cause: {cause}", left.join(", "));
-            self.tell(Type::Warning, "ObjectsLeftBehind", "Delete", &note);
-            self.release().await;
-            return;
+        let since = self.application.metadata.deletion_timestamp.as_ref().map_or_else(now, |time| time.0);
+        if now().duration_since(since) > DELETION_PATIENCE {
+            return self.let_go(&cause).await;
         }
         let pause = Duration::from_secs(u64::try_from(operation.attempt).unwrap_or(1).saturating_mul(5).min(60));
-        let mut state = report::unplanned_state(
+        let state = report::waiting_state(
             &operation,
             None,
             format!(
@@ -282,28 +329,43 @@ impl Actor {
                 self.owner.namespace(),
                 keys::RELEASE
             ),
-            now(),
         );
-        state.phase = OperationPhase::Running;
         self.last = Some(state);
         self.waiting = Some(Waiting { operation, until: Instant::now() + pause, resumed: None, is_retry: true });
         self.writer.hurry();
     }
 
-    /// Takes our finalizer off.
-    async fn release(&mut self) {
-        if self.writer.writing.is_some() {
-            // The write moves the resourceVersion; the attempt is over and comes back here.
-            if let Some(writing) = self.writer.writing.take() {
-                let done = writing.await;
-                self.wrote(done);
-            }
+    /// The Application is being deleted, and its objects are not ours to delete (any more).
+    pub(super) async fn leave(&mut self, departure: Departure) {
+        if self.attempt.is_some() || self.waiting.is_some() {
+            self.stop_operation(Stop::Deleted).await;
+        } else if departure == Departure::Release {
+            self.let_go("deletionPolicy is Orphan, or swell.dev/release says now").await;
+        }
+    }
+
+    /// Lets the Application go without its objects.
+    async fn let_go(&mut self, cause: &str) {
+        let owned = |(key, live): (&ObjectKey, &Arc<Live>)| live.is_member(&self.owner).then(|| key.to_string());
+        let left: Vec<_> = self.view.peek(|members| members.iter().filter_map(owned).collect());
+        if self.release().await && !left.is_empty() {
+            let shown = left.iter().take(MOST_TOLD).cloned().collect::<Vec<_>>().join(", ");
+            let more = left.len().saturating_sub(MOST_TOLD);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let note = format!("the Application goes, these objects stay: {shown}{more}; the cause: {cause}");
+            self.tell(Type::Warning, "ObjectsLeftBehind", "Delete", &note);
+        }
+    }
+
+    /// Takes our finalizer off. False: not yet.
+    async fn release(&mut self) -> bool {
+        if let Some(writing) = self.writer.writing.take() {
+            // The write moves the resourceVersion.
+            let done = writing.await;
+            self.wrote(done);
         }
         let change = application::release(&self.application);
-        if !self.change(change).await {
-            self.waiting = None;
-            self.last = None;
-        }
+        self.change(change).await
     }
 
     /// Tells people by an Event; nothing waits for it.

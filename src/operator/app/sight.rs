@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{AGAIN, Actor, Sourced};
+use super::operation::DELETION_PATIENCE;
+use super::{AGAIN, Actor, Sourced, now};
 use crate::api::Source;
 use crate::cluster::source;
-use crate::engine::action::Fault;
-use crate::engine::desired::{Context, desired};
+use crate::engine::action::{Fault, FaultKind};
+use crate::engine::desired::{Context, Desired, desired};
+use crate::engine::lifecycle;
 use crate::engine::settings::parse_option;
 
+/// The pause before a kind that may not be watched is looked at again.
+const REFUSED: Duration = Duration::from_secs(10);
 /// How long several ConfigMaps must be quiet before a change counts.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -30,10 +34,11 @@ impl Actor {
                 return false;
             }
         };
+        self.source_due |= maps_changed;
         let same = self.source.as_ref().is_some_and(|source| {
             source.of == application.spec.source && source.destination == application.destination_namespace()
         });
-        if same && !maps_changed {
+        if same && !self.source_due {
             return true;
         }
         let performer = self.performer();
@@ -46,6 +51,8 @@ impl Actor {
             Ok(read) => read,
             Err(fault) => return self.source_is_unreachable(&fault),
         };
+        self.source_due = false;
+        self.unread = None;
         let allow_missing_kinds = application
             .sync_options()
             .iter()
@@ -57,9 +64,10 @@ impl Actor {
             allow_missing_kinds,
         };
         let wants = loaded.documents.and_then(|documents| {
-            desired(documents, context)
-                .map(Arc::new)
-                .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            let desired = desired(documents, context)
+                .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+            self.is_in_sight(&desired)?;
+            Ok(Arc::new(desired))
         });
         let revision = wants.as_ref().map_or(loaded.digest, |desired| desired.revision.clone());
         self.source = Some(Sourced {
@@ -70,6 +78,20 @@ impl Actor {
         });
         self.writer.dirty = true;
         true
+    }
+
+    /// An operator that is kept to some namespaces would wait for ever for what it does not see.
+    fn is_in_sight(&self, desired: &Desired) -> Result<(), String> {
+        let looked_at = &self.shared.namespaces;
+        let unseen = |namespace: &str| !looked_at.is_empty() && !looked_at.iter().any(|known| known == namespace);
+        match desired.manifests.iter().find(|manifest| manifest.key.namespace.as_deref().is_some_and(unseen)) {
+            Some(manifest) => Err(format!(
+                "{} is in a namespace that the operator does not look at: it was started with --namespace {}",
+                manifest.key,
+                looked_at.join(" --namespace ")
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Watches every kind that the Application has or wants; a verdict about objects that nobody looks at would be none.
@@ -87,9 +109,13 @@ impl Actor {
                 self.blind = None;
             }
             Err(fault) => {
+                let pause = if fault.kind == FaultKind::Forbidden { REFUSED } else { AGAIN };
+                self.wake = Some(Instant::now() + pause);
+                if self.blind.as_ref().is_some_and(|known| known.message == fault.message) {
+                    return;
+                }
                 tracing::warn!(application = %self.owner, message = %fault.message, "some objects cannot be seen");
                 self.blind = Some(fault);
-                self.wake = Some(Instant::now() + AGAIN);
             }
         }
         self.writer.dirty = true;
@@ -97,8 +123,27 @@ impl Actor {
 
     fn source_is_unreachable(&mut self, fault: &Fault) -> bool {
         tracing::warn!(application = %self.owner, message = %fault.message, "the source cannot be read now");
-        self.wake = Some(Instant::now() + AGAIN);
+        let metadata = &self.application.metadata;
+        if let Some(since) = &metadata.deletion_timestamp
+            && (lifecycle::is_released(&self.application) || now().duration_since(since.0) > DELETION_PATIENCE)
+        {
+            self.source = Some(Sourced {
+                of: self.application.spec.source.clone(),
+                destination: self.application.destination_namespace().to_owned(),
+                wants: Err(fault.message.clone()),
+                revision: String::new(),
+            });
+            return true;
+        }
+        // Half a change is followed by the other half, and that is an event.
+        if metadata.deletion_timestamp.is_some() || fault.kind != FaultKind::Conflict {
+            self.wake = Some(Instant::now() + AGAIN);
+        }
         // What is known goes on meanwhile; a first reading is waited for.
+        if self.source.is_none() && self.unread.as_ref() != Some(&fault.message) {
+            self.unread = Some(fault.message.clone());
+            self.writer.dirty = true;
+        }
         self.source.is_some()
     }
 
