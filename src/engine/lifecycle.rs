@@ -134,6 +134,13 @@ pub fn retry_at(application: &Application, operation: &Operation, now: Timestamp
 
 /// The options of a plan: those of the request where it names any, else the Application's. An error names the option that cannot be understood.
 pub fn options(application: &Application, request: Option<&api::SyncOperation>) -> Result<Options, String> {
+    // Doing all of it would be worse than doing nothing.
+    if let Some(request) = request.filter(|request| request.dry_run || !request.resources.is_empty()) {
+        let field = if request.dry_run { "dryRun" } else { "resources" };
+        return Err(format!(
+            "operation.sync.{field} is not there yet, and nothing was done; ask for a sync without it"
+        ));
+    }
     let automated = application.automated();
     let listed = match request {
         Some(request) if !request.sync_options.is_empty() => &request.sync_options,

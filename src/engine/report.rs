@@ -1,9 +1,9 @@
 //! From where everything stands to the status that people and the next process read: a pure function, equal input gives equal bytes.
 
+mod records;
 mod rows;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::attempt::{Attempt, Course, Operation, Running, TaskRun, TaskState};
 use super::desired::Desired;
 use super::health::Health;
-use super::ledger::{HookOutcome, Ledger, RecordStage};
+use super::ledger::Ledger;
 use super::live::Members;
 use super::object::{ObjectKey, Owner};
 use super::plan::{Options, Plan, Stage};
@@ -69,6 +69,7 @@ pub fn status(standing: Standing<'_>) -> ApplicationStatus {
         conditions::set(&mut conditions, reason, &first_line(&message), Some(standing.generation), standing.now);
     }
     let total = i64::try_from(resources.len()).ok();
+    let latest_id = state.as_ref().map(|state| state.id.clone());
     let mut status = ApplicationStatus {
         observed_generation: Some(standing.generation),
         conditions,
@@ -77,7 +78,7 @@ pub fn status(standing: Standing<'_>) -> ApplicationStatus {
         operation_state: state,
         resources_total: total.filter(|total| *total > 0),
         resources: resources.into_iter().map(|resource| resource.row).collect(),
-        hooks: standing.ledger.hooks().iter().map(hook_record).collect(),
+        hooks: records::hooks(standing.ledger, latest_id.as_deref()),
         inventory: inventory(standing.ledger),
         history: standing.history.to_vec(),
     };
@@ -497,38 +498,6 @@ fn ended_stage(plan: &Plan, phase: api::Phase, wave: i64, since: Timestamp) -> O
         blocked_on: Vec::new(),
         blocked_total: None,
     })
-}
-
-fn hook_record((id, record): (&super::ledger::HookId, &super::ledger::HookRecord)) -> api::HookRecord {
-    let (state, uid, outcome) = match &record.stage {
-        RecordStage::Creating => (api::RecordState::Creating, None, None),
-        RecordStage::Created(uid) => (api::RecordState::Created, Some(uid), None),
-        RecordStage::Ended(uid, outcome) => (api::RecordState::Ended, Some(uid), Some(outcome)),
-        RecordStage::Cleared(uid, outcome) => (api::RecordState::Cleared, Some(uid), Some(outcome)),
-    };
-    let key = &id.0;
-    api::HookRecord {
-        group: key.kind.group.to_string(),
-        kind: key.kind.kind.to_string(),
-        namespace: key.namespace.as_deref().map(str::to_owned),
-        name: key.name.to_string(),
-        phase: id.1,
-        operation: record.run.operation.clone(),
-        attempt: record.run.attempt,
-        record: state,
-        uid: uid.filter(|uid: &&Arc<str>| !uid.is_empty()).map(std::string::ToString::to_string),
-        digest: Some(record.digest.to_string()),
-        outcome: outcome.map(hook_outcome),
-        at: record.at,
-    }
-}
-
-fn hook_outcome(outcome: &HookOutcome) -> api::HookOutcome {
-    api::HookOutcome {
-        phase: if outcome.succeeded { api::HookVerdict::Succeeded } else { api::HookVerdict::Failed },
-        message: Some(outcome.message.clone()),
-        log: outcome.log.clone(),
-    }
 }
 
 fn inventory(ledger: &Ledger) -> Option<api::Inventory> {
