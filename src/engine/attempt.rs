@@ -1,6 +1,6 @@
 //! One attempt of an operation: where it stands. The machine that moves it is `step`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,8 +99,8 @@ pub enum Course {
     Rights,
     /// Dry runs are in flight.
     Rehearsal {
-        /// Tasks without an answer.
-        open: BTreeSet<TaskId>,
+        /// Tasks without an answer, and how often the server could not say.
+        open: BTreeMap<TaskId, u8>,
         /// All refusals.
         refused: Vec<String>,
     },

@@ -4,7 +4,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use swell::api::OperationPhase;
 
-use crate::support::{Place, config_map, deployment};
+use crate::support::{Place, config_map, deployment, job};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_members_carry_label_bucket_and_identity_and_the_application_the_applyset_marks() {
@@ -42,6 +42,12 @@ async fn i6_an_object_of_another_application_is_refused_with_its_name() {
     assert!(message.contains(&format!("belongs to the Application {}/one", place.namespace)), "{message}");
     let settings = place.get("v1", "ConfigMap", "settings").await.unwrap();
     assert_eq!(settings.pointer("/data/value"), Some(&json!("one")));
+    // With a migration before it, it is told before that has run.
+    let migrate = job("migrate", &[("argocd.argoproj.io/hook", "PreSync")], &[]);
+    place.apply("three", &[migrate, config_map("settings", &[], "three")].concat()).await;
+    let message = place.ended("three", OperationPhase::Failed).await.operation_state.unwrap().message.unwrap();
+    assert!(message.starts_with("nothing was written") && message.contains("belongs to the Application"), "{message}");
+    assert_eq!(place.creates("jobs", "migrate").await, 0);
     place.applications().delete("two", &kube::api::DeleteParams::default()).await.unwrap();
     crate::support::eventually("two is gone", || async {
         place.applications().get_opt("two").await.unwrap().is_none().then_some(())

@@ -1,9 +1,9 @@
 //! Before the first write: the check of rights, and the rehearsal of what will change.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Turn, enter};
+use super::{Turn, apply, enter};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
 use crate::engine::attempt::{Attempt, Course, Ending};
 use crate::engine::kinds::Known;
@@ -11,7 +11,7 @@ use crate::engine::membership::marked;
 use crate::engine::object::ObjectKey;
 use crate::engine::plan::{Task, Work};
 use crate::engine::rights;
-use crate::engine::settings::Conflicts;
+use crate::engine::settings::{Conflicts, Phase};
 
 /// Moves the preparation on.
 pub(super) fn advance(
@@ -52,12 +52,45 @@ pub(super) fn advance(
         }
         Course::Rehearsal { mut open, mut refused } => {
             for answer in fresh.into_iter().flatten() {
-                if let Answer::Rehearsed(task, result) = answer
-                    && open.remove(task)
-                    && let Err(fault) = result
-                    && let Some(refusal) = refusal(*task, fault, turn)
-                {
-                    refused.push(refusal);
+                match answer {
+                    Answer::Rehearsed(id, result) if open.contains_key(id) => {
+                        let Some((phase, task)) = task(*id, turn) else { continue };
+                        match result {
+                            Err(fault) if fault.kind == FaultKind::Transient && may_ask_again(&mut open, *id) => {
+                                if let Some(write) = rehearsal(task, phase, attempt, turn) {
+                                    turn.actions.push(Action::Rehearse { task: *id, write });
+                                    continue;
+                                }
+                            }
+                            // Somebody owns a field: nobody's objects are taken over, another Application's are not.
+                            Err(fault) if fault.kind == FaultKind::Conflict && !asks_to_fail_on_conflict(task) => {
+                                turn.actions.push(look(*id, task));
+                                continue;
+                            }
+                            Err(fault) => refused.extend(refusal(task, fault, turn)),
+                            Ok(()) => {}
+                        }
+                        open.remove(id);
+                    }
+                    Answer::Looked(id, live) if open.contains_key(id) => {
+                        let Some((_, task)) = task(*id, turn) else { continue };
+                        if live.is_err() && may_ask_again(&mut open, *id) {
+                            turn.actions.push(look(*id, task));
+                            continue;
+                        }
+                        open.remove(id);
+                        // What cannot be read now is looked at again when the stage comes.
+                        let live = live.as_ref().ok().and_then(Option::as_ref);
+                        let refusal = live.and_then(|live| apply::belongs_to_another(live, turn));
+                        refused.extend(refusal.map(|refusal| format!("{}: {refusal}", task.key)));
+                    }
+                    Answer::Recorded(_)
+                    | Answer::Rights(_)
+                    | Answer::Rehearsed(..)
+                    | Answer::Written(..)
+                    | Answer::Looked(..)
+                    | Answer::Collected(..)
+                    | Answer::Tidied(..) => {}
                 }
             }
             if !open.is_empty() {
@@ -84,14 +117,14 @@ fn rehearse(attempt: &Attempt, turn: &mut Turn<'_>) -> Course {
     if !turn.plan.needs_rehearsal() || turn.ledger.first_write().is_some() {
         return enter(0, turn);
     }
-    let mut open = BTreeSet::new();
+    let mut open = BTreeMap::new();
     let stages = turn.plan.stages.iter().enumerate().map(|(i, s)| (false, i, s));
     let sync_fail = turn.plan.sync_fail.iter().enumerate().map(|(i, s)| (true, i, s));
     for (sync_fail, index, stage) in stages.chain(sync_fail) {
         for (place, task) in stage.tasks.iter().enumerate() {
             let id = TaskId { sync_fail, stage: index, task: place };
             if let Some(write) = rehearsal(task, stage.phase, attempt, turn) {
-                open.insert(id);
+                open.insert(id, 0);
                 turn.actions.push(Action::Rehearse { task: id, write });
             }
         }
@@ -100,7 +133,7 @@ fn rehearse(attempt: &Attempt, turn: &mut Turn<'_>) -> Course {
 }
 
 /// The write that is tried; none for what will not change, or for a kind that is not served yet.
-fn rehearsal(task: &Task, phase: crate::engine::settings::Phase, attempt: &Attempt, turn: &Turn<'_>) -> Option<Write> {
+fn rehearsal(task: &Task, phase: Phase, attempt: &Attempt, turn: &Turn<'_>) -> Option<Write> {
     let live = turn.seen.members.get(&task.key);
     match &task.work {
         Work::Prune => {
@@ -156,14 +189,30 @@ fn known(task: &Task, turn: &Turn<'_>) -> Option<()> {
     matches!(turn.seen.kinds.at_version(&task.key.kind, manifest.version()), Known::Served(_)).then_some(())
 }
 
-/// The words of a *no*; nothing for *cannot say*, which is decided when the stage comes.
-fn refusal(id: TaskId, fault: &Fault, turn: &Turn<'_>) -> Option<String> {
+fn task<'a>(id: TaskId, turn: &Turn<'a>) -> Option<(Phase, &'a Task)> {
     let stages = if id.sync_fail { &turn.plan.sync_fail } else { &turn.plan.stages };
-    let task = stages.get(id.stage)?.tasks.get(id.task)?;
+    let stage = stages.get(id.stage)?;
+    Some((stage.phase, stage.tasks.get(id.task)?))
+}
+
+fn look(id: TaskId, task: &Task) -> Action {
+    let version = task.manifest().map(|manifest| manifest.version().to_owned());
+    Action::Look { task: id, key: task.key.clone(), version }
+}
+
+/// An answer that was lost says nothing: it is asked for again, twice; then the stage decides.
+fn may_ask_again(open: &mut BTreeMap<TaskId, u8>, id: TaskId) -> bool {
+    open.get_mut(&id).is_some_and(|asked| {
+        *asked += 1;
+        *asked <= 2
+    })
+}
+
+/// The words of a *no*; nothing for *cannot say*, which is decided when the stage comes.
+fn refusal(task: &Task, fault: &Fault, turn: &Turn<'_>) -> Option<String> {
     let cannot_say = match fault.kind {
         FaultKind::Transient | FaultKind::KindMissing | FaultKind::Exists => true,
-        // The first apply is not forced; who owns the field is looked at when the stage comes.
-        FaultKind::Conflict => !asks_to_fail_on_conflict(task),
+        FaultKind::Conflict => false,
         FaultKind::NotFound => {
             task.key.namespace.as_ref().is_some_and(|ns| brings_namespace(turn, ns)) || matches!(task.work, Work::Prune)
         }
