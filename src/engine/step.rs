@@ -20,7 +20,7 @@ use super::kinds::Kinds;
 use super::ledger::Ledger;
 use super::live::Members;
 use super::object::{ObjectKey, Owner};
-use super::plan::Plan;
+use super::plan::{Plan, Stage, Work};
 
 /// All that the engine remembers of an Application while an attempt runs.
 #[derive(Clone, Debug)]
@@ -133,6 +133,14 @@ pub(super) struct Turn<'a> {
 impl Turn<'_> {
     fn now(&self) -> Timestamp {
         self.seen.now
+    }
+
+    /// Whether the objects of a stage are waited for until they are healthy. Only `WaitForHealth=false` leaves that out, as Argo CD
+    /// does it: for the last stage, and only where that has no hook (V1, S9).
+    fn waits_for_health(&self, stage: &Stage) -> bool {
+        let is_last = self.plan.stages.last().is_some_and(|last| (last.phase, last.wave) == (stage.phase, stage.wave));
+        let has_hook = stage.tasks.iter().any(|task| matches!(task.work, Work::Hook(_)));
+        self.operation.options.wait_for_health || !is_last || has_hook
     }
 
     fn wake_at(&mut self, at: Timestamp) {

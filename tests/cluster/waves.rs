@@ -71,6 +71,22 @@ async fn v1_the_last_wave_is_waited_for_like_every_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn v1_s9_without_waiting_for_health_the_last_wave_is_applied_and_left_but_earlier_ones_are_waited_for() {
+    let place = Place::new("nowait").await;
+    let spec = json!({"syncPolicy": {"syncOptions": ["WaitForHealth=false"]}});
+    let manifests = [
+        deployment("first", &[], &[("pods.swell.dev/ready-after", "2s")]),
+        deployment("last", &[(WAVE, "1")], &[("pods.swell.dev/ready", "never")]),
+    ];
+    place.apply_with("app", &manifests.concat(), spec).await;
+    place.ended("app", OperationPhase::Succeeded).await;
+    let first = place.get("apps/v1", "Deployment", "first").await.unwrap();
+    assert_eq!(first.pointer("/status/availableReplicas"), Some(&json!(1)));
+    let last = place.get("apps/v1", "Deployment", "last").await.unwrap();
+    assert_ne!(last.pointer("/status/availableReplicas"), Some(&json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i10_a_resync_of_a_synced_application_writes_nothing() {
     let mut place = Place::new("quiet").await;
     let manifests =

@@ -144,6 +144,11 @@ fn wait(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, 
         Some(health::Completion::Failed { .. }) => Some(false),
         Some(health::Completion::Running) | None => None,
     };
+    if live.deleting.is_none() && !turn.waits_for_health(stage) {
+        run.blocked = None;
+        run.state = TaskState::Over(Finish::Done);
+        return;
+    }
     match verdict(manifest, run, live, turn.now()) {
         Judged::Done(note) => {
             tidy::keep_ended_job(manifest, live, turn);
