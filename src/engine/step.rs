@@ -248,6 +248,8 @@ pub(super) fn enter(index: usize, turn: &mut Turn<'_>) -> Course {
     tidy::delete_passive(turn);
     if turn.operation.deletion {
         tidy::delete_deletion_hooks(turn);
+    } else {
+        tidy::collect_garbage(turn);
     }
     Course::Tidying { succeeded: true, until: tidy::until(turn) }
 }

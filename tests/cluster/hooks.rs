@@ -192,6 +192,33 @@ async fn h1_a_hook_with_a_generated_name_runs_once_an_operation_and_helm_hooks_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn v12_f45_hooks_that_left_the_source_go_after_a_success_and_generated_ones_beyond_the_last_three() {
+    let place = Place::new("garbage").await;
+    let mut generated = job_object("x", &[(HOOK, "PreSync")], &[]);
+    generated["metadata"]["name"] = json!(null);
+    generated["metadata"]["generateName"] = json!("each-");
+    let generated = document(&generated);
+    let leaves = [job("leaves", &[(HOOK, "PreSync")], &[]), config_map("helper", &[(HOOK, "PreSync")], "1")].concat();
+    place.apply("app", &[generated.clone(), leaves].concat()).await;
+    let mut ids = vec![place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap().id];
+    for round in 0..4 {
+        place.apply("app", &[generated.clone(), config_map("settings", &[], &round.to_string())].concat()).await;
+        let before = ids.last().unwrap().clone();
+        ids.push(place.ended_after("app", &before, OperationPhase::Succeeded).await.operation_state.unwrap().id);
+    }
+    place.gone("batch/v1", "Job", "leaves").await;
+    place.gone("v1", "ConfigMap", "helper").await;
+    for (round, id) in ids.iter().enumerate() {
+        let name = format!("each-{id}-1-presync");
+        if round < 2 {
+            place.gone("batch/v1", "Job", &name).await;
+        } else {
+            assert!(place.uid("batch/v1", "Job", &name).await.is_some(), "{name} is one of the last three");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i7_a_hook_that_does_not_end_is_stopped_at_its_deadline_and_syncfail_follows() {
     let place = Place::new("late").await;
     let manifests = [

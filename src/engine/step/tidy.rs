@@ -1,5 +1,6 @@
 //! What is owed once something has ended and its record is durable: hooks deleted by policy, Jobs given their time to live.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,13 +10,17 @@ use super::Turn;
 use super::hook::runs_to_end;
 use crate::engine::action::{Action, Fault, FaultKind, Propagation, Write};
 use crate::engine::desired::Manifest;
+use crate::engine::health::Completion;
+use crate::engine::kinds::is_precious;
 use crate::engine::ledger::{HookId, HookOutcome, HookRecord, Ledger, RecordStage};
 use crate::engine::live::Live;
 use crate::engine::membership::HookRun;
-use crate::engine::object::ObjectKey;
+use crate::engine::object::{GroupKind, ObjectKey};
 use crate::engine::plan::{Task, effective_policies};
-use crate::engine::settings::{Class, DeletePolicy, Phase};
+use crate::engine::settings::{Class, Consent, DeletePolicy, Phase};
 
+/// Hook objects with a generated name that are kept of each outcome.
+const KEPT_GENERATED: usize = 3;
 /// How long clean-ups may hold the end of an attempt.
 const TIDYING: SignedDuration = SignedDuration::from_secs(30);
 
@@ -112,6 +117,51 @@ pub(super) fn delete_deletion_hooks(turn: &mut Turn<'_>) {
             propagation: Propagation::Foreground,
         };
         turn.ledger.owe(write, this.then_some(id), 0);
+    }
+}
+
+/// After a success: hook objects of earlier operations whose manifest is gone, and those with a generated name beyond the last three
+/// of each outcome (V12). What hangs on a Namespace, a CRD or a volume would go along, so those stay (F33).
+pub(super) fn collect_garbage(turn: &mut Turn<'_>) {
+    let plan = turn.plan;
+    let wanted: BTreeSet<&ObjectKey> =
+        plan.tasks().map(|task| &task.key).chain(plan.without_task.iter().map(|without| &without.key)).collect();
+    let generated: Vec<(&GroupKind, &str)> =
+        plan.tasks().filter_map(|task| Some((&task.key.kind, task.manifest()?.generate_name.as_deref()?))).collect();
+    let members = turn.seen.members;
+    let mut leftovers: Vec<_> = members
+        .iter()
+        .filter_map(|(key, live)| Some((key, live, live.hook.as_ref()?)))
+        .filter(|(key, live, _)| {
+            live.is_member(&turn.owner)
+                && live.deleting.is_none()
+                && !live.is_deletion_hook()
+                && live.options.prune != Some(Consent::No)
+                && !wanted.contains(key)
+                && !is_precious(&key.kind)
+        })
+        .collect();
+    // The newest first; ids grow.
+    leftovers.sort_by(|a, b| (b.2.operation.len(), &b.2.operation).cmp(&(a.2.operation.len(), &a.2.operation)));
+    let mut kept: BTreeMap<(&GroupKind, &str, Phase, bool), usize> = BTreeMap::new();
+    let mut due = Vec::new();
+    for (key, live, run) in leftovers {
+        let made_of =
+            generated.iter().find(|(kind, prefix)| **kind == key.kind && *key.name == *run.generated_name(prefix));
+        if let Some((kind, prefix)) = made_of {
+            let succeeded = !matches!(live.completion, Some(Completion::Failed { .. }));
+            let number = kept.entry((kind, prefix, run.phase, succeeded)).or_default();
+            *number += 1;
+            if *number <= KEPT_GENERATED {
+                continue;
+            }
+        }
+        due.push(((key.clone(), run.phase), live.uid.clone()));
+    }
+    for (id, uid) in due {
+        if !turn.ledger.owed().contains_key(&id.0) {
+            owe_delete(&id, &uid, 0, turn);
+        }
     }
 }
 
