@@ -97,6 +97,8 @@ pub struct Ledger {
     owed: BTreeMap<ObjectKey, Owed>,
     /// Names with a create of unknown outcome, and until when it may still be done.
     unsettled: BTreeMap<ObjectKey, Timestamp>,
+    /// Hooks whose names the last process had chosen: it may have sent a create just before it died.
+    inherited: BTreeSet<HookId>,
     version: u64,
     durable: u64,
 }
@@ -114,8 +116,15 @@ impl Ledger {
         kinds: BTreeSet<GroupKind>,
         first_write: Option<Timestamp>,
     ) -> Self {
+        let begun = |record: &HookRecord| record.stage == RecordStage::Creating;
+        let inherited = hooks.iter().filter(|(_, record)| begun(record)).map(|(id, _)| id.clone()).collect();
         // Whether the write that was noted was also sent, the last process has not told.
-        Self { hooks, kinds, first_write, wrote: first_write.is_some(), ..Self::default() }
+        Self { hooks, kinds, first_write, inherited, wrote: first_write.is_some(), ..Self::default() }
+    }
+
+    /// Whether the last process may have sent the create of this hook, told once: when a quorum read has not found the object.
+    pub fn take_inherited(&mut self, id: &HookId) -> bool {
+        self.inherited.remove(id)
     }
 
     /// The records of hooks.

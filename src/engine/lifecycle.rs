@@ -150,11 +150,7 @@ pub fn options(application: &Application, request: Option<&api::SyncOperation>) 
     for item in listed {
         let (name, value) = parse_option(item).map_err(|message| format!("spec.syncPolicy.syncOptions: {message}"))?;
         let on = value == "true";
-        let consent = match value {
-            "confirm" => Consent::Confirm,
-            "false" => Consent::No,
-            _ => Consent::Yes,
-        };
+        let consent = Consent::of(value);
         match name {
             "PruneLast" => options.prune_last = on,
             "PruneFirst" => options.prune_first = on,

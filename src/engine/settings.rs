@@ -74,6 +74,17 @@ pub enum Consent {
     Confirm,
 }
 
+impl Consent {
+    /// The meaning of the value of `Prune=` or `Delete=`, one of those that [`parse_option`] lets through.
+    pub fn of(value: &str) -> Self {
+        match value {
+            "confirm" => Self::Confirm,
+            "false" => Self::No,
+            _ => Self::Yes,
+        }
+    }
+}
+
 /// The sync options of one object, from `sync-options`. `None`: not said on the object, so the Application's list decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectOptions {
@@ -447,11 +458,7 @@ impl Reader<'_> {
 }
 
 fn set_option(options: &mut ObjectOptions, name: &str, value: &str) {
-    let consent = match value {
-        "confirm" => Consent::Confirm,
-        "false" => Consent::No,
-        _ => Consent::Yes,
-    };
+    let consent = Consent::of(value);
     let flag = Some(value == "true");
     match name {
         "Prune" => options.prune = Some(consent),

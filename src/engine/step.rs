@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::action::{Action, Answer};
-use super::attempt::{Attempt, Course, Ending, Operation, Stop, Timeouts};
+use super::attempt::{Attempt, Course, Ending, Operation, Running, Stop, Timeouts};
 use super::kinds::Kinds;
 use super::ledger::Ledger;
 use super::live::Members;
@@ -162,12 +162,11 @@ fn advance(course: Course, attempt: &mut Attempt, turn: &mut Turn<'_>, fresh: Op
             // Resumed in its SyncFail phase: it does not begin again.
             None if attempt.failure.is_some() => {
                 tidy::owe_again(turn);
-                (enter_sync_fail(0, turn), true)
+                (enter_sync_fail(0, None, turn), true)
             }
             None => prepare::advance(course, attempt, turn, fresh),
         },
-        Course::Stage(running) => advance_stage(running, attempt, turn, fresh),
-        Course::SyncFail(running) => advance_sync_fail(running, attempt, turn, fresh),
+        Course::Stage(running) | Course::SyncFail(running) => advance_stage(running, attempt, turn, fresh),
         Course::Tidying { succeeded, until } => {
             if turn.ledger.is_tidy() || turn.now() >= until {
                 let ending = match (&attempt.failure, stopped(attempt)) {
@@ -184,8 +183,9 @@ fn advance(course: Course, attempt: &mut Attempt, turn: &mut Turn<'_>, fresh: Op
     }
 }
 
+/// Moves a stage on, of the plan or of SyncFail; when its tasks are all over, the next one follows.
 fn advance_stage(
-    mut running: super::attempt::Running,
+    mut running: Running,
     attempt: &mut Attempt,
     turn: &mut Turn<'_>,
     fresh: Option<Vec<&Answer>>,
@@ -198,46 +198,28 @@ fn advance_stage(
     stage::turn(&mut running, turn, fresh, stop.as_ref());
     if running.open > 0 {
         stage::schedule(&running, turn);
-        return (Course::Stage(running), false);
+        let course = if running.sync_fail { Course::SyncFail(running) } else { Course::Stage(running) };
+        return (course, false);
     }
-    let causes = stage::close(&mut running, attempt, turn);
-    if stop.is_some() {
-        tidy::delete_passive(turn);
-        return (Course::Tidying { succeeded: false, until: tidy::until(turn) }, true);
-    }
-    if let Some(cause) = causes {
-        attempt.failure = Some(cause);
-        // I4: SyncFail is for an attempt that has written something.
-        let index = if turn.ledger.has_written() { 0 } else { usize::MAX };
-        return (enter_sync_fail(index, turn), true);
-    }
-    (enter(running.index + 1, turn), true)
-}
-
-fn advance_sync_fail(
-    mut running: super::attempt::Running,
-    attempt: &mut Attempt,
-    turn: &mut Turn<'_>,
-    fresh: Option<Vec<&Answer>>,
-) -> (Course, bool) {
-    let stop = attempt.stop.clone();
-    if stop == Some(Stop::Deleted) {
-        attempt.rows.extend(stage::abandon(&mut running, turn));
-        return (Course::Ended(stopped(attempt).unwrap_or(Ending::Succeeded)), true);
-    }
-    stage::turn(&mut running, turn, fresh, stop.as_ref());
-    if running.open > 0 {
-        stage::schedule(&running, turn);
-        return (Course::SyncFail(running), false);
-    }
-    // V8: a failing SyncFail hook does not stop the later ones.
-    if let Some(cause) = stage::close(&mut running, attempt, turn) {
-        let failure = attempt.failure.get_or_insert_default();
-        failure.push_str("; then ");
-        failure.push_str(&cause);
-    }
-    let next = if stop.is_some() { usize::MAX } else { running.index + 1 };
-    (enter_sync_fail(next, turn), true)
+    let cause = stage::close(&mut running, attempt, turn);
+    let next = match (cause, running.sync_fail) {
+        // V8: a failing SyncFail hook does not stop the later ones.
+        (Some(cause), true) => {
+            let failure = attempt.failure.get_or_insert_default();
+            failure.push_str("; then ");
+            failure.push_str(&cause);
+            enter_sync_fail(running.index + 1, stop.as_ref(), turn)
+        }
+        (None, true) => enter_sync_fail(running.index + 1, stop.as_ref(), turn),
+        (_, false) if stop.is_some() => end_failed(turn),
+        (Some(cause), false) => {
+            attempt.failure = Some(cause);
+            // I4: SyncFail is for an attempt that has written something.
+            if turn.ledger.has_written() { enter_sync_fail(0, None, turn) } else { end_failed(turn) }
+        }
+        (None, false) => enter(running.index + 1, turn),
+    };
+    (next, true)
 }
 
 /// Into the stage of that index, or to the end.
@@ -254,10 +236,15 @@ pub(super) fn enter(index: usize, turn: &mut Turn<'_>) -> Course {
     Course::Tidying { succeeded: true, until: tidy::until(turn) }
 }
 
-fn enter_sync_fail(index: usize, turn: &mut Turn<'_>) -> Course {
-    if index < turn.plan.sync_fail.len() {
+fn enter_sync_fail(index: usize, stop: Option<&Stop>, turn: &mut Turn<'_>) -> Course {
+    if stop.is_none() && index < turn.plan.sync_fail.len() {
         return Course::SyncFail(stage::enter(true, index, turn));
     }
+    end_failed(turn)
+}
+
+/// To the end of an attempt that did not succeed.
+fn end_failed(turn: &mut Turn<'_>) -> Course {
     tidy::delete_passive(turn);
     Course::Tidying { succeeded: false, until: tidy::until(turn) }
 }

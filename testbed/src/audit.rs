@@ -183,6 +183,7 @@ impl AuditLog {
             let deadline = Instant::now() + FLUSH_DEADLINE;
             while !self.read_since(begin, &Filter::default())?.iter().any(|entry| entry.request_uri == uri) {
                 ensure!(Instant::now() < deadline, "{} did not get {uri} within 10 s", self.path.display());
+                // The log is a file that another process writes: it is read again until the entry is there, up to the deadline.
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }

@@ -167,6 +167,7 @@ async fn wait(
         if Instant::now() > deadline {
             bail!("the cluster is not usable after {} s: {what}\n{}", DEADLINE.as_secs(), tail(dir, "kube-apiserver"));
         }
+        // Servers that are starting can only be asked: the pause between two questions, up to the deadline.
         sleep(Duration::from_millis(50)).await;
     }
 }

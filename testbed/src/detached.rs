@@ -17,6 +17,8 @@ use testbed::{Binaries, Connection};
 
 use crate::serve::ClusterArgs;
 
+/// A cluster gives up its own start after a minute; its process ends then.
+const START_DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 const CLAIM_DEADLINE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(50);
@@ -35,7 +37,7 @@ impl Registration {
         loop {
             match lock.try_lock() {
                 Ok(()) => break,
-                // Perhaps only somebody who looks whether it is held.
+                // Perhaps only somebody who looks whether it is held: tried again a few times, up to the deadline.
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(POLL / 5),
                 Err(TryLockError::WouldBlock) => bail!("a cluster named {name} runs already"),
                 Err(TryLockError::Error(error)) => return Err(error).context("cannot lock"),
@@ -72,6 +74,7 @@ pub(crate) fn up(name: &str, args: ClusterArgs) -> Result<Connection> {
     Binaries::locate()?;
     let log_path = file(name, "log")?;
     let mut child = None;
+    let deadline = Instant::now() + START_DEADLINE;
     loop {
         if is_running(name)? {
             if let Some(connection) = read_state(name)? {
@@ -97,6 +100,12 @@ pub(crate) fn up(name: &str, args: ClusterArgs) -> Result<Connection> {
             let said = fs::read_to_string(&log_path).unwrap_or_default();
             bail!("the cluster did not start ({status}):\n{}", said.trim_end());
         }
+        ensure!(
+            Instant::now() < deadline,
+            "the cluster named {name} neither started nor failed; see {}",
+            log_path.display()
+        );
+        // Another process's file and lock can only be looked at: the pause between two looks, up to the deadline.
         std::thread::sleep(POLL);
     }
 }
@@ -116,6 +125,7 @@ pub(crate) fn down(name: &str) -> Result<()> {
     let deadline = Instant::now() + STOP_DEADLINE;
     while is_running(name)? {
         ensure!(Instant::now() < deadline, "process {} still runs after 15 s", connection.pid);
+        // A process that is not our child cannot be waited for: the pause between two looks, up to the deadline.
         std::thread::sleep(POLL);
     }
     Ok(())

@@ -69,6 +69,7 @@ async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
             return answer;
         }
         assert!(Instant::now() < deadline, "{what}: not within {} s", DEADLINE.as_secs());
+        // The pause between two questions; what is waited for is the answer, up to the deadline.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -348,6 +349,7 @@ fn killing_the_testbed_itself_leaves_no_process_behind() {
     let deadline = Instant::now() + DEADLINE;
     while !processes_of(&connection).is_empty() {
         assert!(Instant::now() < deadline, "still there: {:?}", processes_of(&connection));
+        // Processes of nobody cannot be waited for: the pause between two looks, up to the deadline.
         std::thread::sleep(Duration::from_millis(20));
     }
     // Nobody was left to do it; the next start would have.

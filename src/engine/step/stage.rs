@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Turn, apply, hook, prune, tidy};
-use crate::engine::action::{Answer, TaskId};
+use crate::engine::action::{Answer, Fault, TaskId};
 use crate::engine::attempt::{Attempt, Blocked, Finish, Row, Running, Stop, TaskRun, TaskState, Then, What};
 use crate::engine::kinds;
 use crate::engine::ledger::{HookRecord, RecordStage};
+use crate::engine::live::Live;
 use crate::engine::plan::{Stage, Task, Work};
 
 /// Begins a stage: names are settled, and what must be durable before its first effect is written down.
@@ -401,6 +402,21 @@ pub(super) fn waited(run: &TaskRun, now: Timestamp) -> String {
         s if s < 120 => format!("{s}s"),
         s if s < 7200 => format!("{}m", s / 60),
         s => format!("{}h", s / 3600),
+    }
+}
+
+/// Put off a little, until the deadline at the latest, for something that may pass.
+pub(super) fn put_off(run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
+    let until = back_off(run, fault.retry_after, turn.now());
+    turn.wake_at(until);
+    run.state = TaskState::Backoff { until, fault: fault.clone() };
+}
+
+/// That an object is on its way out, and what holds it.
+pub(super) fn leaving(what: &str, live: Option<&Live>) -> String {
+    match live.and_then(|live| live.deleting.as_ref()).filter(|held_by| !held_by.is_empty()) {
+        Some(held_by) => format!("{what} is being deleted, held by finalizers: {}", held_by.join(", ")),
+        None => format!("{what} is being deleted"),
     }
 }
 
