@@ -141,6 +141,24 @@ fn i1_to_i7_random_plans_under_random_faults_break_no_invariant() {
 }
 
 #[test]
+fn i3_a_name_is_not_deleted_for_65_seconds_after_a_restart_that_does_not_find_the_hook_and_at_once_when_it_does() {
+    let script = Script { sources: vec![vec![hook("PreSync", "migrate").policy("HookSucceeded")]], ..Script::default() };
+    let reference = Sim::new(&script).run();
+    let took = |fault| {
+        let sim = Sim::new(&script).with_faults(&[fault]).run();
+        assert!(sim.violations.is_empty() && endings(&sim) == "S", "{fault:?}: {:?}", sim.violations);
+        sim.world.now.duration_since(reference.world.now).as_secs()
+    };
+    let held: Vec<_> = (1..=reference.requests).filter(|number| took(Fault::Before(*number)) >= 60).collect();
+    // Held are the crashes between the record and the create, which a dead process may have sent all the same.
+    let create = *held.last().expect("a crash before the create holds its name");
+    assert!(held.len() < reference.requests, "and not every crash does: {held:?}");
+    for fault in [Fault::After(create), Fault::Answered(create)] {
+        assert!(took(fault) < 60, "{fault:?}: the create was found, so that nothing else is to come");
+    }
+}
+
+#[test]
 fn the_judges_see_an_operator_that_believes_everything_to_be_healthy() {
     let sim = Sim::new(&scenario("a fresh install of three waves")).with_sabotage(Sabotage::Credulous).run();
     assert!(sim.violations.iter().any(|text| text.starts_with("I1")), "{:?}", sim.violations);
