@@ -43,6 +43,8 @@ pub struct Task {
     pub work: Work,
     /// Phase and wave that the annotations name, where a dependency moved the task to an earlier stage (O5).
     pub moved_from: Option<(Phase, i64)>,
+    /// Of a prune: whether it goes before the objects of its stage are applied (`PruneFirst=true`), and not after they are healthy.
+    pub prune_first: bool,
 }
 
 /// The kinds of tasks.
@@ -143,7 +145,11 @@ impl Plan {
                     plan.skip(&manifest.key, wave, false, reason);
                     continue;
                 }
-                placed.push(Placed { phase, wave, task: Task { key: manifest.key.clone(), work, moved_from: None } });
+                placed.push(Placed {
+                    phase,
+                    wave,
+                    task: Task { key: manifest.key.clone(), work, moved_from: None, prune_first: false },
+                });
             }
         }
         placed.sort_by(Placed::order);
@@ -159,7 +165,12 @@ impl Plan {
         let mut placed = Vec::new();
         for manifest in desired.iter().flat_map(|desired| &desired.manifests) {
             for phase in manifest.settings.phases().iter().copied().filter(|phase| is_deletion(*phase)) {
-                let task = Task { key: manifest.key.clone(), work: Work::Hook(manifest.clone()), moved_from: None };
+                let task = Task {
+                    key: manifest.key.clone(),
+                    work: Work::Hook(manifest.clone()),
+                    moved_from: None,
+                    prune_first: false,
+                };
                 placed.push(Placed { phase, wave: manifest.settings.wave, task });
             }
         }
@@ -170,7 +181,7 @@ impl Plan {
                 None => placed.push(Placed {
                     phase: Phase::Delete,
                     wave: live.wave.saturating_neg(),
-                    task: Task { key: key.clone(), work: Work::Prune, moved_from: None },
+                    task: Task { key: key.clone(), work: Work::Prune, moved_from: None, prune_first: false },
                 }),
             }
         }
@@ -226,7 +237,8 @@ impl Plan {
         for (key, live) in prunes {
             let is_last = live.options.prune_last.unwrap_or(options.prune_last);
             let wave = if is_last { last } else { mirrored.get(&live.wave).copied().unwrap_or(live.wave) };
-            let task = Task { key: key.clone(), work: Work::Prune, moved_from: None };
+            let prune_first = live.options.prune_first.unwrap_or(options.prune_first);
+            let task = Task { key: key.clone(), work: Work::Prune, moved_from: None, prune_first };
             placed.push(Placed { phase: Phase::Sync, wave, task });
         }
         placed.sort_by(Placed::order);

@@ -257,6 +257,16 @@ pub fn parse_option(option: &str) -> Result<(&'static str, &'static str), String
     }
 }
 
+/// Whether an option with that value is accepted, but does not do yet what people expect of it.
+pub fn without_effect(name: &str, value: &str) -> bool {
+    matches!(
+        (name, value),
+        ("CreateNamespace" | "Force" | "Replace" | "RespectIgnoreDifferences", "true")
+            | ("Prune" | "Delete", "confirm")
+            | ("PrunePropagationPolicy", "background" | "orphan")
+    )
+}
+
 const HELM_PHASES: &[(&str, Phase)] = &[
     ("pre-install", Phase::PreSync),
     ("pre-upgrade", Phase::PreSync),
@@ -424,7 +434,12 @@ impl Reader<'_> {
         let items: Vec<_> = csv(self.get(key).unwrap_or("")).into_iter().map(str::to_owned).collect();
         for item in items {
             match parse_option(&item) {
-                Ok((name, value)) => set_option(&mut options, name, value),
+                Ok((name, value)) => {
+                    if without_effect(name, value) {
+                        self.warnings.push(format!("{key}: {item} has no effect yet"));
+                    }
+                    set_option(&mut options, name, value);
+                }
                 Err(message) => self.refuse(key, message),
             }
         }

@@ -18,7 +18,7 @@ use testbed::{Binaries, Connection};
 use crate::serve::ClusterArgs;
 
 /// A cluster gives up its own start after a minute; its process ends then.
-const START_DEADLINE: Duration = Duration::from_secs(120);
+const START_DEADLINE: Duration = Duration::from_mins(2);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 const CLAIM_DEADLINE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(50);

@@ -143,6 +143,44 @@ async fn what_is_no_longer_wanted_is_pruned_only_when_asked_and_after_the_others
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn v20_f70_the_old_goes_after_the_new_is_there_and_before_it_only_with_prune_first() {
+    let place = Place::new("prunefirst").await;
+    for (app, options, old_first) in [("default", json!([]), false), ("first", json!(["PruneFirst=true"]), true)] {
+        let spec = json!({"syncPolicy": {"automated": {"prune": true}, "syncOptions": options}});
+        let (old, new) = (format!("{app}-old"), format!("{app}-new"));
+        place.apply_with(app, &config_map(&old, &[], "1"), spec.clone()).await;
+        let id = place.ended(app, OperationPhase::Succeeded).await.operation_state.unwrap().id;
+        place.apply_with(app, &config_map(&new, &[], "1"), spec).await;
+        place.ended_after(app, &id, OperationPhase::Succeeded).await;
+        let writes = place.writes().await;
+        let deleted = writes.iter().find(|entry| entry.verb == "delete" && entry_name(entry) == old).unwrap();
+        let created = writes.iter().find(|entry| entry.code == 201 && entry_name(entry) == new).unwrap();
+        assert_eq!(deleted.received_us < created.received_us, old_first, "{app}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_what_has_no_effect_or_is_odd_is_told_by_an_event() {
+    let place = Place::new("warned").await;
+    let manifests = [
+        config_map("settings", &[("argocd.argoproj.io/sync-options", "Replace=true")], "1"),
+        config_map("twice", &[], "1"),
+        config_map("twice", &[], "2"),
+    ];
+    place.apply_with("app", &manifests.concat(), json!({"syncPolicy": {"automated": {"selfHeal": true}}})).await;
+    place.ended("app", OperationPhase::Succeeded).await;
+    let note = eventually("the Event is there", || async {
+        let events = place.api("events.k8s.io/v1", "Event").list(&kube::api::ListParams::default()).await.unwrap();
+        let of_reason = |event: &&kube::api::DynamicObject| event.data["reason"] == json!("ManifestWarning");
+        events.items.iter().find(of_reason).map(|event| event.data["note"].as_str().unwrap().to_owned())
+    })
+    .await;
+    for words in ["selfHeal", "Replace=true has no effect yet", "the last one counts"] {
+        assert!(note.contains(words), "{words:?} is not in {note}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn f49_a_fix_supersedes_an_operation_that_waits() {
     let place = Place::new("fix").await;
     place.apply("app", &deployment("web", &[], &[("pods.swell.dev/ready", "never")])).await;

@@ -142,7 +142,8 @@ fn i1_to_i7_random_plans_under_random_faults_break_no_invariant() {
 
 #[test]
 fn i3_a_name_is_not_deleted_for_65_seconds_after_a_restart_that_does_not_find_the_hook_and_at_once_when_it_does() {
-    let script = Script { sources: vec![vec![hook("PreSync", "migrate").policy("HookSucceeded")]], ..Script::default() };
+    let script =
+        Script { sources: vec![vec![hook("PreSync", "migrate").policy("HookSucceeded")]], ..Script::default() };
     let reference = Sim::new(&script).run();
     let took = |fault| {
         let sim = Sim::new(&script).with_faults(&[fault]).run();

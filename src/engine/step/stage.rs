@@ -306,6 +306,9 @@ fn start_held(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>) {
     while running.stirred && (running.held > 0 || running.open > 0) {
         running.stirred = false;
         let is_prune = |place: usize| matches!(stage.tasks[place].work, Work::Prune);
+        // V20: prunes come after the objects of their stage, unless PruneFirst asks for Argo CD's order.
+        let first_prunes_over =
+            (0..running.runs.len()).all(|place| !stage.tasks[place].prune_first || running.runs[place].is_over());
         // A CRD opens its barrier when it is established, not when it is applied.
         let settled = |run: &TaskRun| {
             let applied = run.applied && kinds::barrier(&run.key.kind) != kinds::CRD_BARRIER;
@@ -322,6 +325,8 @@ fn start_held(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>) {
         for place in 0..running.runs.len() {
             let run = &running.runs[place];
             let open = match &run.state {
+                TaskState::Held if stage.tasks[place].prune_first => true,
+                TaskState::Held if !first_prunes_over => false,
                 TaskState::Held if is_prune(place) => objects_over,
                 TaskState::Held => lowest.is_none_or(|lowest| kinds::barrier(&run.key.kind) <= lowest),
                 // Put off once for the other objects, twice for the prunes.
