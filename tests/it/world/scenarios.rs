@@ -218,9 +218,9 @@ fn settled() -> Vec<(&'static str, Script, &'static str)> {
         ("passive hooks", Script { sources: vec![passive(1), passive(2)], ..Script::default() }, "SS"),
         (
             // One stage without hooks is not rehearsed: the refusal comes with the apply itself.
-            "an object of another Application in the only stage",
+            "an object of another Application and nothing else",
             Script {
-                sources: vec![vec![plain(Kind::Config, "settings"), plain(Kind::Config, "theirs")]],
+                sources: vec![vec![plain(Kind::Config, "theirs")]],
                 there: vec![(plain(Kind::Config, "theirs").content(7), There::Neighbour)],
                 ..Script::default()
             },
