@@ -160,6 +160,16 @@ fn i3_a_name_is_not_deleted_for_65_seconds_after_a_restart_that_does_not_find_th
 }
 
 #[test]
+fn i6_a_strangers_object_is_found_in_the_rehearsal_before_the_migration_has_run() {
+    let sim = Sim::new(&scenario("an object of another Application")).run();
+    assert_eq!(endings(&sim), "F");
+    let Ending::Failed(cause) = &sim.ended[0].ending else { panic!("{:?}", sim.ended[0].ending) };
+    assert!(cause.starts_with("nothing was written") && cause.contains("belongs to the Application"), "{cause}");
+    let migrations = sim.world.history.iter().filter(|change| &*change.key.name == "migrate").count();
+    assert_eq!(migrations, 0);
+}
+
+#[test]
 fn the_judges_see_an_operator_that_believes_everything_to_be_healthy() {
     let sim = Sim::new(&scenario("a fresh install of three waves")).with_sabotage(Sabotage::Credulous).run();
     assert!(sim.violations.iter().any(|text| text.starts_with("I1")), "{:?}", sim.violations);
