@@ -141,10 +141,23 @@ impl AuditLog {
         Self { path: path.to_owned() }
     }
 
-    /// The log's end, to read only what comes after it.
+    /// The log's end, to read only what comes after it: the end of the last whole line, for the API server may be writing one.
     pub fn mark(&self) -> Result<Mark> {
-        let metadata = std::fs::metadata(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
-        Ok(Mark(metadata.len()))
+        let reading = || format!("cannot read {}", self.path.display());
+        let mut file = File::open(&self.path).with_context(reading)?;
+        let mut end = file.seek(SeekFrom::End(0)).with_context(reading)?;
+        let mut piece = vec![0; 64 * 1024];
+        while end > 0 {
+            let begin = end.saturating_sub(piece.len() as u64);
+            let piece = &mut piece[..usize::try_from(end - begin)?];
+            file.seek(SeekFrom::Start(begin)).with_context(reading)?;
+            file.read_exact(piece).with_context(reading)?;
+            if let Some(place) = piece.iter().rposition(|byte| *byte == b'\n') {
+                return Ok(Mark(begin + place as u64 + 1));
+            }
+            end = begin;
+        }
+        Ok(Mark(0))
     }
 
     /// All entries that `filter` selects, in the order of their end.
@@ -156,9 +169,11 @@ impl AuditLog {
     pub fn read_since(&self, mark: Mark, filter: &Filter) -> Result<Vec<Entry>> {
         let mut file = File::open(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
         file.seek(SeekFrom::Start(mark.0))?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).with_context(|| format!("cannot read {}", self.path.display()))?;
-        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).with_context(|| format!("cannot read {}", self.path.display()))?;
+        // Cut before it is read as text: the line being written may end in the middle of a character.
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
+        let complete = String::from_utf8(bytes).context("the audit log is not UTF-8 text")?;
         let mut entries = Vec::new();
         for line in complete.lines() {
             let raw: Raw = serde_json::from_str(line).with_context(|| format!("not an audit event: {line}"))?;
@@ -290,5 +305,19 @@ mod tests {
         assert_eq!(apply.field_manager.as_deref(), Some("swell"));
         assert_eq!((apply.group.as_str(), apply.resource.as_str(), apply.name.as_str()), ("apps", "deployments", "x"));
         assert_eq!(apply.stage_us - apply.received_us, 249_999);
+    }
+
+    #[test]
+    fn a_mark_that_is_set_while_a_line_is_being_written_does_not_cut_it() {
+        let path = std::env::temp_dir().join(format!("testbed-mark-{}", std::process::id()));
+        let (written, rest) = LINES.split_at(LINES.find("/version").unwrap());
+        std::fs::write(&path, written).unwrap();
+        let log = AuditLog::new(&path);
+        let mark = log.mark().unwrap();
+        std::fs::write(&path, [written, rest].concat()).unwrap();
+        let since = log.read_since(mark, &Filter::default());
+        std::fs::remove_file(&path).unwrap();
+        let uris: Vec<_> = since.unwrap().into_iter().map(|entry| entry.request_uri).collect();
+        assert_eq!(uris, ["/version"], "the one whose line was not complete comes after the mark");
     }
 }
