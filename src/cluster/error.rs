@@ -31,9 +31,48 @@ pub fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8], 
     } else if message.is_empty() {
         format!("the API server answered {status}")
     } else {
-        message
+        without_dumps(&message)
     };
     Fault { kind, message, retry_after }
+}
+
+/// The message without the objects that the server prints whole into it: a pod template in the middle would push the reason out of what
+/// people get to see.
+fn without_dumps(message: &str) -> String {
+    const START: &str = "value: {";
+    let mut told = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(at) = rest.find(START) {
+        let (before, dump) = rest.split_at(at + START.len() - 1);
+        told.push_str(before);
+        let end = end_of_dump(dump);
+        told.push_str(if end > LONGEST_DUMP { "{…}" } else { &dump[..end] });
+        rest = &dump[end..];
+    }
+    told + rest
+}
+
+/// Objects up to this many bytes are shown as the server prints them.
+const LONGEST_DUMP: usize = 200;
+
+/// Where the object ends with which `dump` begins. Braces in its strings count as its own: they come in pairs nearly always, and the
+/// server itself cuts long dumps with dots.
+fn end_of_dump(dump: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, c) in dump.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    // Cut by the server: its words follow behind the dots.
+    dump.rfind("...").map_or(dump.len(), |dots| dots + 3)
 }
 
 /// Whether the words about a Secret may quote its values: validation does, and so may any webhook, whatever status it gives.
@@ -87,6 +126,19 @@ mod tests {
 
     fn fault(code: u16, body: &Value, about_secret: bool) -> Fault {
         classify(StatusCode::from_u16(code).unwrap(), None, body.to_string().as_bytes(), about_secret)
+    }
+
+    #[test]
+    fn f76_an_object_that_the_server_prints_into_its_message_does_not_hide_the_reason() {
+        let dump = format!("{{\"Containers\":[{{\"Image\":\"{}\"}}]}}", "x".repeat(300));
+        let said = |dump: &str| {
+            let message = format!("Job \"a\" is invalid: spec.template: Invalid value: {dump}: field is immutable");
+            fault(422, &json!({"reason": "Invalid", "message": message}), false).message
+        };
+        let short = "Job \"a\" is invalid: spec.template: Invalid value: {…}: field is immutable";
+        assert_eq!(said(&dump), short);
+        assert_eq!(said(&format!("{}...", &dump[..250])), short, "cut by the server itself");
+        assert!(said("{\"a\":1}").contains("{\"a\":1}"), "what is short stays");
     }
 
     #[test]
