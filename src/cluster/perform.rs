@@ -16,6 +16,7 @@ use super::members::MemberWatches;
 use super::rights;
 use super::view::{AppView, View};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, Write};
+use crate::engine::fields;
 use crate::engine::kinds::KindInfo;
 use crate::engine::live::Live;
 use crate::engine::membership::Marks;
@@ -82,10 +83,10 @@ impl Performer {
     async fn write(&self, write: Write, rehearsal: bool) -> Result<Option<Arc<Live>>, Fault> {
         let key = write.key().clone();
         let version = match &write {
-            Write::Apply { body, .. } | Write::Create { body, .. } => {
+            Write::Apply { body, .. } | Write::Replace { body, .. } | Write::Create { body, .. } => {
                 body.get("apiVersion").and_then(Value::as_str).map(crate::engine::object::version_of)
             }
-            Write::Delete { .. } | Write::Patch { .. } => None,
+            Write::Migrate { .. } | Write::Delete { .. } | Write::Patch { .. } => None,
         };
         let info = self.kind(&key, version).await?;
         if !rehearsal {
@@ -106,6 +107,27 @@ impl Performer {
                 let body = versioned.as_ref().unwrap_or(body);
                 let body = Some((&**body, "application/apply-patch+yaml"));
                 self.calls.send(Call { method: Method::PATCH, path, body, about_secret }).await?
+            }
+            Write::Replace { body, version, strict, .. } => {
+                let validation = if *strict { "Strict" } else { "Warn" };
+                let path = format!(
+                    "{}?fieldManager={manager}&fieldValidation={validation}{dry_run}",
+                    object_path(&key, &info)
+                );
+                let body = with_version(body, *version);
+                let body = Some((&*body, "application/json"));
+                self.calls.send(Call { method: Method::PUT, path, body, about_secret }).await?
+            }
+            Write::Migrate { uid, also, .. } => {
+                let object = self.calls.get(object_path(&key, &info)).await?;
+                match migration(&object, uid, &manager, also.as_deref())? {
+                    Some(patch) => {
+                        let path = format!("{}?fieldManager={manager}{dry_run}", object_path(&key, &info));
+                        let body = Some((&patch, "application/json-patch+json"));
+                        self.calls.send(Call { method: Method::PATCH, path, body, about_secret }).await?
+                    }
+                    None => object,
+                }
             }
             Write::Create { body, .. } => {
                 let path = format!(
@@ -229,6 +251,22 @@ fn is_overload(answer: &Answer) -> bool {
         | Answer::Tidied(_, Ok(())) => return false,
     };
     fault.retry_after.is_some()
+}
+
+/// The patch that makes the fields of other tools ours, as long as the object is as it was read. A conflict if it is another one by now.
+fn migration(object: &Value, uid: &str, manager: &str, also: Option<&str>) -> Result<Option<Value>, Fault> {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    if text("/metadata/uid") != uid {
+        let message = "the object was replaced by another one meanwhile".to_owned();
+        return Err(Fault { kind: FaultKind::Conflict, message, retry_after: None });
+    }
+    let fields = fields::merged(object, manager, also);
+    Ok(fields.map(|fields| {
+        json!([
+            {"op": "replace", "path": "/metadata/managedFields", "value": fields},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": text("/metadata/resourceVersion")}
+        ])
+    }))
 }
 
 fn with_version(body: &Arc<Value>, version: u64) -> Arc<Value> {

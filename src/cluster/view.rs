@@ -155,6 +155,15 @@ impl View {
         self.names.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
+    /// Another Application than `owner` that has objects in that namespace. Not to be asked while a view is looked at.
+    pub fn tenant_of(&self, namespace: &str, owner: &Owner) -> Option<String> {
+        let has_some = |app: &&Arc<AppView>| {
+            let here = |key: &ObjectKey| key.namespace.as_deref() == Some(namespace);
+            app.peek(|members| members.iter().any(|(key, live)| here(key) && live.is_member(&app.owner)))
+        };
+        self.apps().values().filter(|app| app.owner != *owner).find(has_some).map(|app| app.owner.to_string())
+    }
+
     /// What the health rules need to know of the cluster.
     pub fn facts(&self) -> Arc<Facts> {
         self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()

@@ -87,6 +87,26 @@ pub enum Write {
         /// Whether fields that the schema does not know are refused.
         strict: bool,
     },
+    /// Replace the whole object: what the body does not have goes, whoever put it there.
+    Replace {
+        /// The object.
+        key: ObjectKey,
+        /// The whole body, marks included.
+        body: Arc<Value>,
+        /// resourceVersion that the live object must have.
+        version: u64,
+        /// Whether fields that the schema does not know are refused.
+        strict: bool,
+    },
+    /// Make the fields that other managers own ours, by a patch of `managedFields`: what the next apply does not name goes.
+    Migrate {
+        /// The object.
+        key: ObjectKey,
+        /// uid that the live object must have.
+        uid: Arc<str>,
+        /// A manager beside those of kubectl, Helm, Flux and Argo CD.
+        also: Option<String>,
+    },
     /// Create under a name that we chose.
     Create {
         /// The object.
@@ -120,9 +140,12 @@ impl Write {
     /// The object that is written.
     pub fn key(&self) -> &ObjectKey {
         match self {
-            Self::Apply { key, .. } | Self::Create { key, .. } | Self::Delete { key, .. } | Self::Patch { key, .. } => {
-                key
-            }
+            Self::Apply { key, .. }
+            | Self::Replace { key, .. }
+            | Self::Migrate { key, .. }
+            | Self::Create { key, .. }
+            | Self::Delete { key, .. }
+            | Self::Patch { key, .. } => key,
         }
     }
 }
@@ -140,6 +163,15 @@ pub enum Propagation {
 }
 
 impl Propagation {
+    /// The meaning of the value of `PrunePropagationPolicy=`, one of those that are let through.
+    pub fn of(value: &str) -> Self {
+        match value {
+            "background" => Self::Background,
+            "orphan" => Self::Orphan,
+            _ => Self::Foreground,
+        }
+    }
+
     /// The word of the API.
     pub fn as_str(self) -> &'static str {
         match self {

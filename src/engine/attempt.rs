@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::action::{Evidence, Fault, TaskId};
+use super::action::{Evidence, Fault, Propagation, TaskId};
 use super::ledger::HookOutcome;
 use super::membership::HookRun;
 use super::object::{Digest, ObjectKey, Owner};
@@ -73,10 +73,24 @@ pub struct Attempt {
     pub rows: Vec<Row>,
     /// The first cause of its failure.
     pub failure: Option<String>,
+    /// Whether it failed because the service account lacks a right.
+    pub denied: bool,
     /// Why it is to end before its time.
     pub stop: Option<Stop>,
     /// Ledger version that a record in flight will make durable.
     pub recording: Option<u64>,
+}
+
+impl Attempt {
+    /// Another propagation policy counts at once, for deletes under way too (F72).
+    pub fn set_propagation(&mut self, propagation: Propagation, now: Timestamp) {
+        if self.operation.options.propagation != propagation {
+            self.operation.options.propagation = propagation;
+            if let Course::Stage(running) = &mut self.course {
+                running.wake = Some(now);
+            }
+        }
+    }
 }
 
 /// Why an attempt is to end before its time.
@@ -176,6 +190,7 @@ impl Running {
 }
 
 /// One task that runs.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none a state of one machine")]
 #[derive(Clone, Debug)]
 pub struct TaskRun {
     /// The object, its generated name filled in.
@@ -196,6 +211,16 @@ pub struct TaskRun {
     pub reapplied: bool,
     /// When the write in flight takes over an object that no Application owns: the managers that it had.
     pub taken_from: Option<Vec<String>>,
+    /// Whether it was replaced since it was last looked at (`Replace=true`).
+    pub replaced: bool,
+    /// Whether the fields of other tools were made ours.
+    pub migrated: bool,
+    /// The refusal of an object that cannot be changed, while it is looked at.
+    pub refusal: Option<Fault>,
+    /// Whether it is deleted to be made anew: nothing stops that half-way (F27).
+    pub recreating: bool,
+    /// Of a prune: whether the delete was sent again under another propagation policy.
+    pub reissued: bool,
     /// How often a refusal was put off: 1 for the other objects of the stage, 2 for its prunes.
     pub put_off: u8,
     /// What is known of the wait: health, reason, since when.
@@ -221,6 +246,11 @@ impl TaskRun {
             tries: 0,
             reapplied: false,
             taken_from: None,
+            replaced: false,
+            migrated: false,
+            refusal: None,
+            recreating: false,
+            reissued: false,
             put_off: 0,
             blocked: None,
             degraded_since: None,
@@ -239,6 +269,9 @@ impl TaskRun {
         matches!(
             self.state,
             TaskState::Writing
+                | TaskState::Replacing
+                | TaskState::Migrating
+                | TaskState::Rehearsing { .. }
                 | TaskState::Deleting { .. }
                 | TaskState::Looking(_)
                 | TaskState::Collecting { .. }
@@ -267,8 +300,21 @@ pub struct Written {
 pub enum TaskState {
     /// Waits for its turn inside the stage.
     Held,
+    /// A prune that waits until a person has confirmed it.
+    Confirming,
     /// A write is in flight.
     Writing,
+    /// The object is being replaced; it is applied afterwards, so that every field is ours.
+    Replacing,
+    /// The fields of other managers are being made ours; it is applied afterwards, so that what the manifest does not name goes.
+    Migrating,
+    /// The object cannot be changed: a dry run tells whether it could be made anew.
+    Rehearsing {
+        /// uid of the object that would be deleted.
+        uid: Arc<str>,
+        /// The refusal.
+        fault: Fault,
+    },
     /// Tried again at that time.
     Backoff {
         /// When.
@@ -347,6 +393,10 @@ pub enum Then {
 pub enum Why {
     /// Our unforced apply met another manager.
     Conflict,
+    /// Before an object that we have not seen is replaced.
+    Replacing,
+    /// The object cannot be changed, and we have not seen which it is.
+    Immutable,
     /// The object is not in the view any more.
     Vanished,
     /// Before a hook is created: is there a leftover, or our own object?
@@ -369,6 +419,8 @@ pub enum Finish {
         /// The last log lines.
         log: Option<String>,
     },
+    /// It was left alone on purpose, and why.
+    Skipped(String),
     /// It was not begun or not waited for, because the attempt ended before.
     Dropped,
 }
@@ -424,7 +476,7 @@ impl What {
     /// The kind of row of a task.
     pub fn of(task: &Task) -> Self {
         match task.work {
-            Work::Apply(_) => Self::Applied,
+            Work::Namespace(_) | Work::Apply(_) => Self::Applied,
             Work::Hook(_) => Self::Hook,
             Work::Prune => Self::Pruned,
         }

@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::kinds::{KindInfo, Kinds, Known};
 use super::object::{Digest, GroupKind, ObjectKey, Owner, group_of, version_of};
 use super::settings::{Class, Settings};
 use super::yaml::{Document, Position};
-use crate::api::annotations as keys;
+use crate::api::{ManagedNamespaceMetadata, annotations as keys};
 
 /// One object as it is wanted.
 #[derive(Clone, Debug)]
@@ -45,6 +45,28 @@ impl Manifest {
     /// The version part of `apiVersion`.
     pub fn version(&self) -> &str {
         version_of(&self.api_version)
+    }
+
+    /// The Namespace that `CreateNamespace=true` asks for. It stands in no source: its position is document 0.
+    pub fn namespace(name: &str, metadata: &ManagedNamespaceMetadata) -> Self {
+        let mut body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        for (field, map) in [("labels", &metadata.labels), ("annotations", &metadata.annotations)] {
+            if !map.is_empty() {
+                body["metadata"][field] = json!(map);
+            }
+        }
+        let info = KindInfo { version: "v1".to_owned(), plural: "namespaces".to_owned(), namespaced: false };
+        Self {
+            key: ObjectKey::new("", "Namespace", None, name),
+            generate_name: None,
+            api_version: "v1".to_owned(),
+            info: Some(info),
+            content: Digest::of(&body),
+            body,
+            ttl: None,
+            settings: Settings::plain(),
+            position: Position { source: None, document: 0, line: 0 },
+        }
     }
 }
 

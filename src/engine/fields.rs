@@ -1,14 +1,11 @@
 //! Reading `managedFields`: does our field manager's entry still cover the manifest (drift by ownership)?
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The fields of the Apply entry of `manager` in an object's `managedFields`, if there is one, and its time.
 pub fn applied<'a>(object: &'a Value, manager: &str) -> Option<(&'a Value, Option<&'a str>)> {
     entries(object).find_map(|entry| {
-        let ours = entry.get("manager")?.as_str()? == manager
-            && entry.get("operation")?.as_str()? == "Apply"
-            && entry.get("subresource").is_none();
-        ours.then(|| Some((entry.get("fieldsV1")?, entry.get("time").and_then(Value::as_str))))?
+        is_apply(entry, manager).then(|| Some((entry.get("fieldsV1")?, entry.get("time").and_then(Value::as_str))))?
     })
 }
 
@@ -27,6 +24,64 @@ pub fn other_managers(object: &Value, manager: &str) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// Whether a deploying tool, or `also`, owns fields of the object, or `manager` itself by anything but an apply.
+pub fn has_other_tools(object: &Value, manager: &str, also: Option<&str>) -> bool {
+    entries(object).any(|entry| is_other_tool(entry, manager, also))
+}
+
+/// `managedFields` with the entries of the deploying tools merged into our Apply entry, for a patch before the next apply: what that does
+/// not name goes then. `None` if there is nothing to merge.
+pub fn merged(object: &Value, manager: &str, also: Option<&str>) -> Option<Value> {
+    let (theirs, mut rest): (Vec<&Value>, Vec<&Value>) =
+        entries(object).partition(|entry| is_other_tool(entry, manager, also));
+    if theirs.is_empty() {
+        return None;
+    }
+    let ours = rest.iter().position(|entry| is_apply(entry, manager)).map(|place| rest.remove(place).clone());
+    let mut ours = ours.unwrap_or_else(|| {
+        let version = theirs[0].get("apiVersion").cloned().unwrap_or_default();
+        json!({"manager": manager, "operation": "Apply", "apiVersion": version, "fieldsType": "FieldsV1", "fieldsV1": {}})
+    });
+    for entry in theirs {
+        if let (Some(into), Some(fields)) = (ours.get_mut("fieldsV1"), entry.get("fieldsV1")) {
+            unite(into, fields);
+        }
+    }
+    Some(std::iter::once(&ours).chain(rest).cloned().collect())
+}
+
+/// The tools that deploy manifests, by the names under which they write.
+const OTHER_TOOLS: &[&str] = &[
+    "kubectl",
+    "kubectl-client-side-apply",
+    "helm",
+    "Helm",
+    "helm-controller",
+    "kustomize-controller",
+    "argocd-controller",
+    "argocd-application-controller",
+];
+
+fn is_other_tool(entry: &Value, manager: &str, also: Option<&str>) -> bool {
+    let name = entry.get("manager").and_then(Value::as_str).unwrap_or_default();
+    let ours = name == manager && !is_apply(entry, manager);
+    entry.get("subresource").is_none() && (OTHER_TOOLS.contains(&name) || Some(name) == also || ours)
+}
+
+fn is_apply(entry: &Value, manager: &str) -> bool {
+    entry.get("manager").and_then(Value::as_str) == Some(manager)
+        && entry.get("operation").and_then(Value::as_str) == Some("Apply")
+        && entry.get("subresource").is_none()
+}
+
+/// Adds the fields of one `FieldsV1` to another.
+fn unite(into: &mut Value, fields: &Value) {
+    let (Some(into), Some(fields)) = (into.as_object_mut(), fields.as_object()) else { return };
+    for (name, value) in fields {
+        unite(into.entry(name.clone()).or_insert_with(|| json!({})), value);
+    }
 }
 
 /// Whether every field of `manifest` (in the sent form) is owned by the entry `fields` (a `FieldsV1`).

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::action::Propagation;
 use super::attempt::{Operation, Stop};
 use super::plan::Options;
 use super::settings::{self, Consent, parse_option};
@@ -22,6 +23,8 @@ pub struct Situation<'a> {
     pub ended: Option<&'a OperationState>,
     /// Whether a plan made now would prune something.
     pub would_prune: bool,
+    /// Whether prunes were confirmed since the latest operation began.
+    pub approved: bool,
 }
 
 /// What is to be done next.
@@ -30,7 +33,7 @@ pub enum Next {
     /// Nothing.
     Rest,
     /// Start an operation; the request it takes up, if there is one.
-    Start(Operation, Option<api::Operation>),
+    Start(Box<Operation>, Option<api::Operation>),
     /// End the running operation before its time.
     Stop(Stop),
     /// The request was taken up before: only clear the field.
@@ -68,7 +71,7 @@ pub fn next(situation: Situation<'_>) -> Next {
         return match running {
             Some(operation) if operation.deletion => Next::Rest,
             Some(_) => Next::Stop(Stop::Deleted),
-            None => Next::Start(operation(situation, None, true), None),
+            None => Next::Start(Box::new(operation(situation, None, true)), None),
         };
     }
     let generation = application.metadata.generation.unwrap_or(0);
@@ -81,7 +84,9 @@ pub fn next(situation: Situation<'_>) -> Next {
         match (&request.terminate, running) {
             (Some(_), Some(_)) => return Next::Stop(Stop::Terminate),
             (Some(_), None) => return Next::ClearRequest,
-            (None, None) => return Next::Start(operation(situation, Some(request), false), Some(request.clone())),
+            (None, None) => {
+                return Next::Start(Box::new(operation(situation, Some(request), false)), Some(request.clone()));
+            }
             // Taken up when the running one has ended.
             (None, Some(_)) => {}
         }
@@ -98,9 +103,9 @@ pub fn next(situation: Situation<'_>) -> Next {
         None => {
             let attempted = !superseded && ended.is_some_and(|ended| ended.revision.as_deref() == Some(revision));
             let succeeded = ended.is_some_and(|ended| ended.phase == OperationPhase::Succeeded);
-            let prune = attempted && succeeded && automated.prune && situation.would_prune;
+            let prune = attempted && (succeeded || situation.approved) && automated.prune && situation.would_prune;
             if automated.enabled && (!attempted || prune) {
-                Next::Start(operation(situation, None, false), None)
+                Next::Start(Box::new(operation(situation, None, false)), None)
             } else {
                 Next::Rest
             }
@@ -115,6 +120,32 @@ pub const SUPERSEDED: &str = "superseded by revision ";
 pub fn is_released(application: &Application) -> bool {
     let annotations = application.metadata.annotations.as_ref();
     annotations.and_then(|a| a.get(api::annotations::RELEASE)).is_some_and(|value| value == "now")
+}
+
+/// Whether a person has confirmed the prunes and deletes that wait for it, at that time or later:
+/// `argocd.argoproj.io/deletion-approved` with a time in RFC 3339 (P3, X6).
+pub fn approved_since(application: &Application, since: Timestamp) -> bool {
+    let annotations = application.metadata.annotations.as_ref();
+    let at =
+        annotations.and_then(|a| a.get(api::annotations::ARGO_DELETION_APPROVED)?.trim().parse::<Timestamp>().ok());
+    // The annotation has whole seconds.
+    let since = since.as_second();
+    at.is_some_and(|at| at.as_second() >= since)
+}
+
+/// Since when an approval counts for an operation: since it began, since the Application was deleted, or since the operation before it
+/// began, if that failed and so may not have made use of it.
+pub fn approvals_count_since(
+    application: &Application,
+    operation: &Operation,
+    history: &[api::HistoryEntry],
+) -> Timestamp {
+    if let Some(deleted) = &application.metadata.deletion_timestamp {
+        return deleted.0;
+    }
+    let before = history.iter().find(|entry| entry.id != operation.id);
+    let before = before.filter(|entry| entry.phase != OperationPhase::Succeeded);
+    before.map_or(operation.started_at, |entry| entry.started_at.min(operation.started_at))
 }
 
 /// When the next attempt of a failed one is due; `None` when there is none.
@@ -161,7 +192,12 @@ pub fn options(application: &Application, request: Option<&api::SyncOperation>) 
         Some(request) if !request.sync_options.is_empty() => &request.sync_options,
         _ => application.sync_options(),
     };
-    let mut options = Options { prune: request.map_or(automated.prune, |request| request.prune), ..Options::default() };
+    let annotations = application.metadata.annotations.as_ref();
+    let mut options = Options {
+        prune: request.map_or(automated.prune, |request| request.prune),
+        migrate_also: annotations.and_then(|a| a.get(api::annotations::ARGO_MIGRATION_MANAGER)).cloned(),
+        ..Options::default()
+    };
     for item in listed {
         let (name, value) = parse_option(item).map_err(|message| format!("spec.syncPolicy.syncOptions: {message}"))?;
         let on = value == "true";
@@ -171,6 +207,15 @@ pub fn options(application: &Application, request: Option<&api::SyncOperation>) 
             "PruneFirst" => options.prune_first = on,
             "Prune" => options.prune_consent = consent,
             "Delete" => options.delete_consent = consent,
+            "CreateNamespace" if on => {
+                let policy = application.spec.sync_policy.as_ref();
+                let metadata = policy.and_then(|policy| policy.managed_namespace_metadata.clone());
+                options.create_namespace = Some(metadata.unwrap_or_default());
+            }
+            "Replace" => options.replace = on,
+            "Force" => options.force = on,
+            "ClientSideApplyMigration" => options.migrate = on,
+            "PrunePropagationPolicy" => options.propagation = Propagation::of(value),
             "WaitForHealth" => options.wait_for_health = on,
             _ => {}
         }
@@ -265,6 +310,7 @@ mod tests {
             running: None,
             ended: None,
             would_prune: false,
+            approved: false,
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Live {
     pub adopt_by: Option<Arc<str>>,
     /// Managers beside ours that own fields of it, at most five.
     pub other_managers: Vec<String>,
+    /// Whether a deploying tool (kubectl, Helm, Flux, Argo CD, or we by a replace) owns fields of it beside our apply.
+    pub has_other_tools: bool,
     /// Whether our entry covers the manifest, once somebody has asked: the content says which manifest that is.
     covered: OnceLock<bool>,
 }
@@ -97,6 +99,7 @@ impl Live {
             active_pods: if key.kind.is("batch", "Job") { active_pods(object) } else { 0 },
             adopt_by: annotations.get(keys::ADOPT_BY).map(|value| value.as_str().into()),
             other_managers,
+            has_other_tools: fields::has_other_tools(object, &owner.field_manager(), None),
             covered: OnceLock::new(),
         })
     }

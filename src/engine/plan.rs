@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::action::Propagation;
 use super::desired::{Desired, Manifest};
 use super::health;
 use super::kinds::{is_precious, rank};
 use super::live::{Live, Members};
 use super::object::{GroupKind, ObjectKey, Owner};
 use super::settings::{Class, Consent, DeletePolicy, Phase, is_deletion};
+use crate::api::ManagedNamespaceMetadata;
 
 /// The ordered list of stages.
 #[derive(Clone, Debug, Default)]
@@ -43,13 +45,24 @@ pub struct Task {
     pub work: Work,
     /// Phase and wave that the annotations name, where a dependency moved the task to an earlier stage (O5).
     pub moved_from: Option<(Phase, i64)>,
-    /// Of a prune: whether it goes before the objects of its stage are applied (`PruneFirst=true`), and not after they are healthy.
-    pub prune_first: bool,
+    /// How it is pruned.
+    pub prune: Pruning,
+}
+
+/// What a prune heeds beside the order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruning {
+    /// Whether it goes before the objects of its stage are applied (`PruneFirst=true`), and not after they are healthy.
+    pub first: bool,
+    /// Whether it waits until a person has confirmed it (`Prune=confirm`, `Delete=confirm`).
+    pub confirmed_first: bool,
 }
 
 /// The kinds of tasks.
 #[derive(Clone, Debug)]
 pub enum Work {
+    /// Create the destination's Namespace if it is missing; it never becomes a member (`CreateNamespace=true`).
+    Namespace(Arc<Manifest>),
     /// Apply a plain object and wait for its health.
     Apply(Arc<Manifest>),
     /// Run a hook.
@@ -59,10 +72,18 @@ pub enum Work {
 }
 
 impl Task {
+    fn new(key: &ObjectKey, work: Work) -> Self {
+        Self { key: key.clone(), work, moved_from: None, prune: Pruning::default() }
+    }
+
+    fn prune(key: &ObjectKey, prune: Pruning) -> Self {
+        Self { prune, ..Self::new(key, Work::Prune) }
+    }
+
     /// The manifest of an apply or a hook.
     pub fn manifest(&self) -> Option<&Arc<Manifest>> {
         match &self.work {
-            Work::Apply(manifest) | Work::Hook(manifest) => Some(manifest),
+            Work::Namespace(manifest) | Work::Apply(manifest) | Work::Hook(manifest) => Some(manifest),
             Work::Prune => None,
         }
     }
@@ -100,6 +121,20 @@ pub struct Options {
     pub prune_consent: Consent,
     /// `Delete=` on the Application.
     pub delete_consent: Consent,
+    /// `PrunePropagationPolicy=` on the Application: of prunes, of the deletion, and of hooks that go by their policy.
+    pub propagation: Propagation,
+    /// `Replace=true` on the Application.
+    pub replace: bool,
+    /// `Force=true` on the Application.
+    pub force: bool,
+    /// Whether the fields that kubectl, Helm, Flux and Argo CD own on an object become ours when it is taken over
+    /// (`ClientSideApplyMigration=false` turns it off).
+    pub migrate: bool,
+    /// A further manager of which the same is true.
+    pub migrate_also: Option<String>,
+    /// `CreateNamespace=true` on the Application, with the labels and annotations that the Namespace is given; `None` also where it is
+    /// known to be there and needs none.
+    pub create_namespace: Option<ManagedNamespaceMetadata>,
     /// Whether stages wait for health (`WaitForHealth=false` on the Application: no waiting for the last stage).
     pub wait_for_health: bool,
 }
@@ -112,8 +147,26 @@ impl Default for Options {
             prune_first: false,
             prune_consent: Consent::Yes,
             delete_consent: Consent::Yes,
+            propagation: Propagation::Foreground,
+            replace: false,
+            force: false,
+            migrate: true,
+            migrate_also: None,
+            create_namespace: None,
             wait_for_health: true,
         }
+    }
+}
+
+impl Options {
+    /// Whether an object is replaced as a whole instead of merged (`Replace=true`).
+    pub fn replaces(&self, manifest: &Manifest) -> bool {
+        manifest.settings.options.replace.unwrap_or(self.replace)
+    }
+
+    /// Whether an object that cannot be changed is deleted and made anew (`Force=true`): never one on which others hang (F33, F68).
+    pub fn forces(&self, manifest: &Manifest) -> bool {
+        manifest.settings.options.force.unwrap_or(self.force) && !is_precious(&manifest.key.kind)
     }
 }
 
@@ -145,13 +198,10 @@ impl Plan {
                     plan.skip(&manifest.key, wave, false, reason);
                     continue;
                 }
-                placed.push(Placed {
-                    phase,
-                    wave,
-                    task: Task { key: manifest.key.clone(), work, moved_from: None, prune_first: false },
-                });
+                placed.push(Placed { phase, wave, task: Task::new(&manifest.key, work) });
             }
         }
+        placed.extend(destination_namespace(desired, destination, options));
         placed.sort_by(Placed::order);
         bubble(&mut placed, destination);
         plan.add_prunes(&mut placed, desired, members, owner, options);
@@ -165,12 +215,7 @@ impl Plan {
         let mut placed = Vec::new();
         for manifest in desired.iter().flat_map(|desired| &desired.manifests) {
             for phase in manifest.settings.phases().iter().copied().filter(|phase| is_deletion(*phase)) {
-                let task = Task {
-                    key: manifest.key.clone(),
-                    work: Work::Hook(manifest.clone()),
-                    moved_from: None,
-                    prune_first: false,
-                };
+                let task = Task::new(&manifest.key, Work::Hook(manifest.clone()));
                 placed.push(Placed { phase, wave: manifest.settings.wave, task });
             }
         }
@@ -178,11 +223,14 @@ impl Plan {
         for (key, live) in members.iter().filter(|(_, live)| live.is_member(owner) && !live.is_deletion_hook()) {
             match kept_at_deletion(key, live, options) {
                 Some(reason) => plan.skip(key, live.wave, true, reason),
-                None => placed.push(Placed {
-                    phase: Phase::Delete,
-                    wave: live.wave.saturating_neg(),
-                    task: Task { key: key.clone(), work: Work::Prune, moved_from: None, prune_first: false },
-                }),
+                None => {
+                    let prune = Pruning { first: false, confirmed_first: waits_for_confirmation(live, options) };
+                    placed.push(Placed {
+                        phase: Phase::Delete,
+                        wave: live.wave.saturating_neg(),
+                        task: Task::prune(key, prune),
+                    });
+                }
             }
         }
         placed.sort_by(Placed::order);
@@ -237,8 +285,11 @@ impl Plan {
         for (key, live) in prunes {
             let is_last = live.options.prune_last.unwrap_or(options.prune_last);
             let wave = if is_last { last } else { mirrored.get(&live.wave).copied().unwrap_or(live.wave) };
-            let prune_first = live.options.prune_first.unwrap_or(options.prune_first);
-            let task = Task { key: key.clone(), work: Work::Prune, moved_from: None, prune_first };
+            let prune = Pruning {
+                first: live.options.prune_first.unwrap_or(options.prune_first),
+                confirmed_first: live.options.prune.unwrap_or(options.prune_consent) == Consent::Confirm,
+            };
+            let task = Task::prune(key, prune);
             placed.push(Placed { phase: Phase::Sync, wave, task });
         }
         placed.sort_by(Placed::order);
@@ -247,7 +298,9 @@ impl Plan {
     /// Groups the placed tasks, which are sorted, into stages.
     fn arrange(&mut self, placed: Vec<Placed>) {
         for Placed { phase, wave, task } in placed {
-            self.kinds.insert(task.key.kind.clone());
+            if !matches!(task.work, Work::Namespace(_)) {
+                self.kinds.insert(task.key.kind.clone());
+            }
             let stages = if phase == Phase::SyncFail { &mut self.sync_fail } else { &mut self.stages };
             match stages.last_mut() {
                 Some(stage) if stage.phase == phase && stage.wave == wave => stage.tasks.push(task),
@@ -288,6 +341,17 @@ impl Placed {
         };
         key(self).cmp(&key(other)).then_with(|| self.task.key.cmp(&other.task.key))
     }
+}
+
+/// O10: the Namespace that nobody's manifest brings, before everything else of PreSync.
+fn destination_namespace(desired: &Desired, destination: &str, options: &Options) -> Option<Placed> {
+    let metadata = options.create_namespace.as_ref()?;
+    let manifest = Manifest::namespace(destination, metadata);
+    if desired.manifests.iter().any(|wanted| wanted.key == manifest.key) {
+        return None;
+    }
+    let task = Task::new(&manifest.key.clone(), Work::Namespace(Arc::new(manifest)));
+    Some(Placed { phase: Phase::PreSync, wave: 0, task })
 }
 
 /// O5: a Namespace, then a CRD, goes to the stage of the first task that needs it, if it stands in a later one.
@@ -354,9 +418,8 @@ fn kept_at_prune(key: &ObjectKey, live: &Live, options: &Options) -> Option<Stri
         return Some("a CustomResourceDefinition is pruned only if the live object says Prune=true: every object of its kind would go along".to_owned());
     }
     match live.options.prune.unwrap_or(options.prune_consent) {
-        Consent::Yes => None,
+        Consent::Yes | Consent::Confirm => None,
         Consent::No => Some("no longer in the source; kept, because it says Prune=false".to_owned()),
-        Consent::Confirm => Some("no longer in the source; waits for confirmation (Prune=confirm)".to_owned()),
     }
 }
 
@@ -365,8 +428,13 @@ fn kept_at_deletion(key: &ObjectKey, live: &Live, options: &Options) -> Option<S
         return Some("a CustomResourceDefinition is deleted only if the live object says Delete=true".to_owned());
     }
     match live.options.delete.unwrap_or(options.delete_consent) {
-        Consent::Yes => None,
+        Consent::Yes | Consent::Confirm => None,
         Consent::No => Some("kept, because it says Delete=false or is a Helm resource to keep".to_owned()),
-        Consent::Confirm => Some("kept, because nobody confirmed its deletion (Delete=confirm)".to_owned()),
     }
+}
+
+/// X6: either word holds the deletion of the object until somebody has confirmed it.
+fn waits_for_confirmation(live: &Live, options: &Options) -> bool {
+    [live.options.delete.unwrap_or(options.delete_consent), live.options.prune.unwrap_or(options.prune_consent)]
+        .contains(&Consent::Confirm)
 }

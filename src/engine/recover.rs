@@ -116,7 +116,7 @@ fn row(row: &api::ResourceResult) -> Option<Row> {
     let phase = row.sync_phase.filter(|phase| *phase != api::Phase::SyncFail)?;
     let what = match (row.hook_type, row.status) {
         (Some(_), _) => What::Hook,
-        (None, Some(api::ResultStatus::Pruned)) => What::Pruned,
+        (None, Some(api::ResultStatus::Pruned | api::ResultStatus::PruneSkipped)) => What::Pruned,
         (None, _) => What::Applied,
     };
     let finish = match row.status {
@@ -124,7 +124,10 @@ fn row(row: &api::ResourceResult) -> Option<Row> {
         Some(api::ResultStatus::SyncFailed) => {
             Finish::Failed { cause: row.message.clone().unwrap_or_default(), log: row.log.clone() }
         }
-        Some(api::ResultStatus::PruneSkipped | api::ResultStatus::Skipped) | None => Finish::Dropped,
+        Some(api::ResultStatus::PruneSkipped | api::ResultStatus::Skipped) => {
+            Finish::Skipped(row.message.clone().unwrap_or_default())
+        }
+        None => Finish::Dropped,
     };
     Some(Row {
         key: ObjectKey::new(&row.group, &row.kind, row.namespace.as_deref(), &row.name),

@@ -166,14 +166,21 @@ pub fn progress(attempt: &Attempt) -> String {
     }
 }
 
-/// Whether a plan made now would prune something.
-pub fn would_prune(desired: &Desired, members: &Members, owner: &Owner, destination: &str, options: &Options) -> bool {
+/// Whether a plan made now would prune something; what waits for a person's confirmation counts only if that is `approved`.
+pub fn would_prune(
+    desired: &Desired,
+    members: &Members,
+    owner: &Owner,
+    destination: &str,
+    options: &Options,
+    approved: bool,
+) -> bool {
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
     let extra = members.iter().any(|(key, live)| live.is_member(owner) && live.hook.is_none() && !wanted.contains(key));
     extra
         && Plan::sync(desired, members, owner, destination, options, &|_, _| None)
             .tasks()
-            .any(|task| matches!(task.work, super::plan::Work::Prune))
+            .any(|task| matches!(task.work, super::plan::Work::Prune) && (approved || !task.prune.confirmed_first))
 }
 
 struct Resource {
@@ -447,7 +454,9 @@ fn blocked_on(run: &TaskRun, since: Timestamp) -> api::BlockedOn {
 fn waiting_for(run: &TaskRun) -> String {
     match &run.state {
         TaskState::Held => "waits for its turn in the stage",
-        TaskState::Writing => "is being written",
+        TaskState::Confirming => "waits for a person's confirmation",
+        TaskState::Writing | TaskState::Replacing | TaskState::Migrating => "is being written",
+        TaskState::Rehearsing { .. } => "cannot be changed; a dry run tells whether it can be made anew",
         TaskState::Deleting { .. } => "is being deleted",
         TaskState::Looking(_) => "is being looked at",
         TaskState::Recording { .. } => "waits until its record is durable",

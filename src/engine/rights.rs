@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::kinds::Kinds;
-use super::plan::{Plan, Task, Work};
+use super::plan::{Options, Plan, Task, Work};
 
 /// One right that a plan needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,12 +65,12 @@ fn fitting_role(right: &Right) -> &'static str {
 }
 
 /// The rights that the tasks of a plan need. Kinds that are not served yet cannot be asked about and are left out.
-pub fn needed(plan: &Plan, kinds: &Kinds) -> Vec<Right> {
+pub fn needed(plan: &Plan, kinds: &Kinds, options: &Options) -> Vec<Right> {
     let mut rights = BTreeSet::new();
     for task in plan.tasks() {
         let wanted = task.manifest().map(|manifest| manifest.version());
         let Some(info) = kinds.find(&task.key.kind, wanted) else { continue };
-        for verb in verbs(task) {
+        for verb in verbs(task, options) {
             rights.insert(Right {
                 namespace: task.key.namespace.as_deref().map(str::to_owned),
                 group: task.key.kind.group.to_string(),
@@ -82,9 +82,15 @@ pub fn needed(plan: &Plan, kinds: &Kinds) -> Vec<Right> {
     rights.into_iter().collect()
 }
 
-fn verbs(task: &Task) -> &'static [&'static str] {
+fn verbs(task: &Task, options: &Options) -> &'static [&'static str] {
     match &task.work {
-        Work::Apply(_) => &["get", "create", "patch"],
+        Work::Apply(manifest) => match (options.replaces(manifest), options.forces(manifest)) {
+            (false, false) => &["get", "create", "patch"],
+            (true, false) => &["get", "create", "patch", "update"],
+            (false, true) => &["get", "create", "patch", "delete"],
+            (true, true) => &["get", "create", "patch", "update", "delete"],
+        },
+        Work::Namespace(_) => &["get", "create", "patch"],
         // A hook's leftover is deleted before it runs, whatever its policy.
         Work::Hook(_) => &["get", "create", "patch", "delete"],
         Work::Prune => &["get", "delete"],

@@ -188,6 +188,23 @@ impl Settings {
         })
     }
 
+    /// The settings of a plain object without annotations.
+    pub fn plain() -> Self {
+        Self {
+            class: Class::Plain,
+            wave: 0,
+            delete_policies: BTreeSet::new(),
+            options: ObjectOptions::default(),
+            timeout: None,
+            gate: None,
+            ignore_health: false,
+            run: RunPolicy::Always,
+            settle: None,
+            conflicts: Conflicts::Force,
+            warnings: Vec::new(),
+        }
+    }
+
     /// The phases in which the manifest has a task.
     pub fn phases(&self) -> &[Phase] {
         match &self.class {
@@ -259,12 +276,7 @@ pub fn parse_option(option: &str) -> Result<(&'static str, &'static str), String
 
 /// Whether an option with that value is accepted, but does not do yet what people expect of it.
 pub fn without_effect(name: &str, value: &str) -> bool {
-    matches!(
-        (name, value),
-        ("CreateNamespace" | "Force" | "Replace" | "RespectIgnoreDifferences", "true")
-            | ("Prune" | "Delete", "confirm")
-            | ("PrunePropagationPolicy", "background" | "orphan")
-    )
+    matches!((name, value), ("RespectIgnoreDifferences", "true"))
 }
 
 const HELM_PHASES: &[(&str, Phase)] = &[

@@ -3,14 +3,17 @@
 //! `step` is total and deterministic; time is a field of the observation. Its actions are independent of each other. The cost of
 //! one event does not grow with the number of tasks: only what has changed is judged, and timers only when the next one is due.
 
+mod anew;
 mod apply;
 mod hook;
+mod namespace;
 mod prepare;
 mod prune;
 mod stage;
+mod takeover;
 mod tidy;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -45,6 +48,10 @@ pub struct Observation<'a> {
     pub kinds: &'a Kinds,
     /// The Application behind a membership id, if it is known.
     pub name_of: &'a dyn Fn(&str) -> Option<String>,
+    /// Of the Namespaces that the plan prunes, those that hold objects of another Application, with its name.
+    pub tenants: &'a BTreeMap<String, String>,
+    /// Whether a person has confirmed the prunes and deletes that wait for it.
+    pub approved: bool,
 }
 
 /// What follows from an observation.

@@ -1,5 +1,6 @@
 //! The task of one Application: observe → step → perform → report, woken by what happens and by deadlines, never by a clock tick.
 
+mod advance;
 mod operation;
 mod sight;
 
@@ -20,9 +21,8 @@ use super::status::{Done, StatusWriter, value};
 use crate::api::{self, Application, Source};
 use crate::cluster::application;
 use crate::cluster::limit;
-use crate::cluster::perform::Performer;
 use crate::cluster::view::AppView;
-use crate::engine::action::{Action, Answer, Fault, FaultKind};
+use crate::engine::action::{Answer, Fault, FaultKind};
 use crate::engine::attempt::{Attempt, Course, Operation};
 use crate::engine::desired::Desired;
 use crate::engine::ledger::Ledger;
@@ -30,7 +30,6 @@ use crate::engine::lifecycle::{self, Departure, Next, Situation};
 use crate::engine::object::{GroupKind, Owner};
 use crate::engine::recover::recover;
 use crate::engine::report::{self, Standing};
-use crate::engine::step::{Observation, State, step};
 
 /// One Application's task and all that it remembers; nothing of it could not be lost.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none a state of one machine")]
@@ -398,9 +397,12 @@ impl Actor {
     async fn decide(&mut self) {
         let Some(source) = &self.source else { return };
         let application = self.application.clone();
+        let ended = self.last.as_ref().filter(|last| last.phase.is_ended());
+        let approved = ended.is_some_and(|ended| lifecycle::approved_since(&application, ended.started_at));
         let would_prune = match (&source.wants, lifecycle::options(&application, None)) {
             (Ok(desired), Ok(options)) if options.prune && self.attempt.is_none() => self.view.peek(|members| {
-                report::would_prune(desired, members, &self.owner, application.destination_namespace(), &options)
+                let destination = application.destination_namespace();
+                report::would_prune(desired, members, &self.owner, destination, &options, approved)
             }),
             _ => false,
         };
@@ -414,15 +416,17 @@ impl Actor {
             application: &application,
             revision: &source.revision,
             running,
-            ended: self.last.as_ref().filter(|last| last.phase.is_ended()),
+            ended,
             would_prune,
+            approved,
         });
         match next {
             Next::Rest => {}
             Next::Start(operation, request) => {
                 tracing::info!(application = %self.owner, operation = %operation.id, revision = %operation.revision, "starts an operation");
                 self.request = request;
-                self.waiting = Some(Waiting { operation, until: Instant::now(), resumed: None, is_retry: false });
+                self.waiting =
+                    Some(Waiting { operation: *operation, until: Instant::now(), resumed: None, is_retry: false });
             }
             Next::Stop(stop) => self.stop_operation(stop).await,
             Next::ClearRequest => {
@@ -439,71 +443,6 @@ impl Actor {
                     self.writer.hurry();
                 }
             }
-        }
-    }
-
-    /// Moves the attempt on by what has arrived and changed.
-    fn advance(&mut self) {
-        let Some(attempt) = self.attempt.take() else {
-            self.settle_leftovers();
-            return;
-        };
-        let answers = std::mem::take(&mut self.arrived);
-        let kinds = self.shared.discovery.known();
-        let view = self.shared.view.clone();
-        let name_of = |id: &str| view.name_of(id);
-        let state = State { ledger: std::mem::take(&mut self.ledger), attempt };
-        let now = now();
-        let (step, seen_something) = self.view.look(|members, changed| {
-            let seen_something = !changed.is_empty() || !answers.is_empty();
-            let observation = Observation { now, members, changed, answers, kinds: &kinds, name_of: &name_of };
-            (step(state, &observation), seen_something)
-        });
-        self.ledger = step.state.ledger;
-        self.attempt = Some(step.state.attempt);
-        self.writer.dirty |= seen_something || !step.actions.is_empty();
-        if let Some(wake) = step.wake {
-            let pause = Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO);
-            let at = Instant::now() + pause;
-            self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
-        }
-        let performer = self.performer();
-        for action in step.actions {
-            if let Action::Record { version } = action {
-                self.writer.want(version);
-                continue;
-            }
-            let (performer, serial) = (performer.clone(), self.serial);
-            self.answers.push(async move { (serial, performer.perform(action).await) }.boxed());
-        }
-    }
-
-    /// Without an attempt: what changed in the cluster shows in the status only.
-    fn settle_leftovers(&mut self) {
-        for answer in &self.arrived {
-            if let Answer::Recorded(version) = answer {
-                self.ledger.set_durable(*version);
-            }
-        }
-        // How a clean-up went is told to the next attempt.
-        self.arrived.retain(|answer| matches!(answer, Answer::Tidied(..)));
-        let changed = self.view.look(|_, changed| !changed.is_empty());
-        self.writer.dirty |= changed;
-    }
-
-    fn performer(&self) -> Performer {
-        let account = self.application.service_account();
-        Performer {
-            calls: self.shared.connections.calls().acting_as(self.owner.namespace(), account),
-            operator: self.shared.connections.calls(),
-            account: (self.owner.namespace().to_owned(), account.to_owned()),
-            discovery: self.shared.discovery.clone(),
-            watches: self.shared.watches.clone(),
-            view: self.shared.view.clone(),
-            app: self.view.clone(),
-            in_flight: self.shared.in_flight.clone(),
-            in_line: self.in_line.clone(),
-            called_off: self.called_off.clone(),
         }
     }
 

@@ -7,6 +7,7 @@ mod crd;
 mod departure;
 mod endurance;
 mod hooks;
+mod options;
 mod ownership;
 mod refusals;
 mod support;

@@ -40,6 +40,8 @@ fn stepped(state: State, members: &Members, answers: Vec<Answer>) -> Step {
         answers,
         kinds: &Kinds::builtin(),
         name_of: &nobody,
+        tenants: &std::collections::BTreeMap::new(),
+        approved: false,
     };
     step(state, &observation)
 }
@@ -72,6 +74,7 @@ fn i6_an_object_that_was_handed_over_while_it_was_to_be_pruned_is_left_alone() {
         course: Course::Begin,
         rows: Vec::new(),
         failure: None,
+        denied: false,
         stop: None,
         recording: None,
     };

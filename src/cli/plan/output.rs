@@ -99,6 +99,8 @@ pub(super) struct Stage {
 /// What is done with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) enum Action {
+    /// Created before everything else where it is not there yet.
+    CreateIfMissing,
     /// Applied, and waited for until it is healthy.
     Apply,
     /// A hook that is created anew and runs to an end.
@@ -151,7 +153,8 @@ pub(super) struct Task {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) moved_from: Option<Moved>,
     /// Where the manifest stands.
-    pub(super) position: Position,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) position: Option<Position>,
 }
 
 /// A stage by its names.

@@ -67,8 +67,8 @@ pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Op
         timeouts: application.map(|application| timeouts(application.timeouts())),
         totals: Totals {
             stages: stages.len(),
-            objects: count(&stages, |task| task.action == Action::Apply),
-            hooks: count(&stages, |task| task.action != Action::Apply),
+            objects: count(&stages, |task| task.hook_type.is_none()),
+            hooks: count(&stages, |task| task.hook_type.is_some()),
             sync_fail_hooks: count(&sync_fail, |_| true),
             deletion_hooks: count(&deletion, |_| true),
             skipped: skipped.len(),
@@ -156,9 +156,10 @@ fn task(task: &plan::Task, phase: api::Phase) -> Option<Task> {
         Work::Hook(_) if task.is_running_hook() => Action::RunHook,
         Work::Hook(_) if recreates_passive(manifest) => Action::RecreateHook,
         Work::Hook(_) => Action::ApplyHook,
+        Work::Namespace(_) => Action::CreateIfMissing,
         Work::Apply(_) | Work::Prune => Action::Apply,
     };
-    let is_hook = action != Action::Apply;
+    let is_hook = matches!(action, Action::RunHook | Action::RecreateHook | Action::ApplyHook);
     // An object that the stage does not wait for, whichever annotation says so.
     let gate = if settings.ignore_health { Some(false) } else { settings.gate };
     Some(Task {
@@ -180,7 +181,7 @@ fn task(task: &plan::Task, phase: api::Phase) -> Option<Task> {
             RunPolicy::Always | RunPolicy::Once | RunPolicy::OnChange => None,
         },
         moved_from: task.moved_from.map(|(phase, wave)| Moved { phase, wave }),
-        position: position(&manifest.position),
+        position: (manifest.position.document > 0).then(|| position(&manifest.position)),
     })
 }
 

@@ -144,6 +144,7 @@ impl Rows {
 
 fn what(task: &Task) -> &'static str {
     match task.action {
+        Action::CreateIfMissing => "create if missing",
         Action::Apply => "apply",
         Action::RunHook => "hook, runs to an end",
         Action::ApplyHook => "hook, applied in place",

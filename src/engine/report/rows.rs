@@ -56,13 +56,7 @@ fn empty_row(key: &ObjectKey) -> api::ResourceResult {
 }
 
 fn row(row: &Row) -> api::ResourceResult {
-    let (status, hook_phase, message, log) = match &row.finish {
-        Finish::Done => (Some(done(row.what)), Some(api::HookPhase::Succeeded), row.note.clone(), None),
-        Finish::Failed { cause, log } => {
-            (Some(api::ResultStatus::SyncFailed), Some(api::HookPhase::Failed), Some(cause.clone()), log.clone())
-        }
-        Finish::Dropped => (None, None, Some("not finished: the attempt ended before".to_owned()), None),
-    };
+    let Told { status, hook_phase, message, log } = told(&row.finish, row.what, row.note.as_ref());
     api::ResourceResult {
         version: row.version.clone(),
         sync_phase: Some(row.phase),
@@ -81,20 +75,14 @@ fn row(row: &Row) -> api::ResourceResult {
 
 fn running_row(stage: &Stage, task: &Task, run: &TaskRun) -> api::ResourceResult {
     let what = What::of(task);
-    let over = match &run.state {
-        TaskState::Over(finish) => Some(finish),
-        _ => None,
-    };
-    let (status, hook_phase, message, log) = match over {
-        Some(Finish::Done) => (Some(done(what)), Some(api::HookPhase::Succeeded), run.note.clone(), None),
-        Some(Finish::Failed { cause, log }) => {
-            (Some(api::ResultStatus::SyncFailed), Some(api::HookPhase::Failed), Some(cause.clone()), log.clone())
-        }
-        Some(Finish::Dropped) => (None, None, Some("not finished: the attempt ended before".to_owned()), None),
-        None => {
-            let message = run.blocked.as_ref().map(|blocked| blocked.reason.clone()).or_else(|| Some(waiting_for(run)));
-            (Some(done(what)).filter(|_| run.applied), Some(api::HookPhase::Running), message, None)
-        }
+    let Told { status, hook_phase, message, log } = match &run.state {
+        TaskState::Over(finish) => told(finish, what, run.note.as_ref()),
+        _ => Told {
+            status: Some(done(what)).filter(|_| run.applied),
+            hook_phase: Some(api::HookPhase::Running),
+            message: run.blocked.as_ref().map(|blocked| blocked.reason.clone()).or_else(|| Some(waiting_for(run))),
+            log: None,
+        },
     };
     api::ResourceResult {
         version: task.manifest().map(|manifest| manifest.version().to_owned()).unwrap_or_default(),
@@ -109,6 +97,34 @@ fn running_row(stage: &Stage, task: &Task, run: &TaskRun) -> api::ResourceResult
         log,
         ..empty_row(&run.key)
     }
+}
+
+/// What a row says of how its task stands.
+struct Told {
+    status: Option<api::ResultStatus>,
+    hook_phase: Option<api::HookPhase>,
+    message: Option<String>,
+    log: Option<String>,
+}
+
+fn told(finish: &Finish, what: What, note: Option<&String>) -> Told {
+    let (status, hook_phase, message) = match finish {
+        Finish::Done => (Some(done(what)), Some(api::HookPhase::Succeeded), note.cloned()),
+        Finish::Failed { cause, .. } => {
+            (Some(api::ResultStatus::SyncFailed), Some(api::HookPhase::Failed), Some(cause.clone()))
+        }
+        Finish::Skipped(reason) => (Some(skipped(what)), None, Some(reason.clone())),
+        Finish::Dropped => (None, None, Some("not finished: the attempt ended before".to_owned())),
+    };
+    let log = match finish {
+        Finish::Failed { log, .. } => log.clone(),
+        Finish::Done | Finish::Skipped(_) | Finish::Dropped => None,
+    };
+    Told { status, hook_phase, message, log }
+}
+
+fn skipped(what: What) -> api::ResultStatus {
+    if what == What::Pruned { api::ResultStatus::PruneSkipped } else { api::ResultStatus::Skipped }
 }
 
 fn done(what: What) -> api::ResultStatus {

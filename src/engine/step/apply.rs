@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::stage::{blocked, is_late, leaving, put_off, waited};
-use super::{Turn, tidy};
+use super::{Turn, anew, takeover, tidy};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, Written};
 use crate::engine::desired::Manifest;
@@ -36,6 +36,9 @@ pub(super) fn start(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
             run.state = TaskState::Waiting;
             judge(manifest, stage, id, run, turn);
         }
+        Some(live) if live.is_member(&turn.owner) && turn.operation.options.replaces(manifest) && !run.replaced => {
+            takeover::replace(manifest, stage, id, run, live.version, turn);
+        }
         Some(live) if live.is_member(&turn.owner) => {
             let force = manifest.settings.conflicts == Conflicts::Force;
             apply(manifest, stage, id, run, force, None, turn);
@@ -44,6 +47,9 @@ pub(super) fn start(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
             run.applied = true;
             run.note = Some("ended earlier with this content".to_owned());
             run.state = TaskState::Over(Finish::Done);
+        }
+        _ if turn.operation.options.replaces(manifest) && !run.replaced => {
+            look(manifest, id, run, Why::Replacing, turn);
         }
         // The first apply to an object that is not ours yet is not forced.
         _ => apply(manifest, stage, id, run, false, None, turn),
@@ -59,19 +65,47 @@ pub(super) fn answered(
     answer: &Answer,
     turn: &mut Turn<'_>,
 ) {
-    match answer {
-        Answer::Written(_, Ok(Some(live))) => written(manifest, stage, id, run, live, turn),
-        Answer::Written(_, Ok(None)) => start(manifest, stage, id, run, turn),
-        Answer::Written(_, Err(fault)) => refused(manifest, stage, id, run, fault, turn),
-        Answer::Looked(_, Ok(live)) => looked(manifest, stage, id, run, live.as_ref(), turn),
-        Answer::Looked(_, Err(fault)) => {
+    match (answer, &run.state) {
+        (Answer::Written(_, Ok(Some(live))), TaskState::Replacing) => {
+            run.replaced = true;
+            takeover::migrate(id, run, &live.uid, turn);
+        }
+        (Answer::Written(_, Ok(Some(live))), TaskState::Migrating) => {
+            apply(manifest, stage, id, run, true, Some(live.version), turn);
+        }
+        (Answer::Written(_, Err(fault)), TaskState::Replacing | TaskState::Migrating)
+            if matches!(fault.kind, FaultKind::Conflict | FaultKind::NotFound) =>
+        {
+            run.replaced = false;
+            look(manifest, id, run, Why::Replacing, turn);
+        }
+        (Answer::Rehearsed(_, result), TaskState::Rehearsing { uid, fault }) => {
+            let (uid, fault) = (uid.clone(), fault.clone());
+            anew::make_anew(manifest, id, run, uid, &fault, result.as_ref().err(), turn);
+        }
+        (Answer::Written(_, Ok(_)), TaskState::Deleting { uid }) => {
+            run.state = TaskState::Leaving { uid: uid.clone() };
+            judge(manifest, stage, id, run, turn);
+        }
+        (Answer::Written(_, Err(fault)), TaskState::Deleting { .. }) => match fault.kind {
+            FaultKind::NotFound | FaultKind::Conflict => look(manifest, id, run, Why::Left, turn),
+            _ => refused(manifest, stage, id, run, fault, turn),
+        },
+        (Answer::Written(_, Ok(Some(live))), _) => written(manifest, stage, id, run, live, turn),
+        (Answer::Written(_, Ok(None)), _) => start(manifest, stage, id, run, turn),
+        (Answer::Written(_, Err(fault)), _) => refused(manifest, stage, id, run, fault, turn),
+        (Answer::Looked(_, Ok(live)), _) => looked(manifest, stage, id, run, live.as_ref(), turn),
+        (Answer::Looked(_, Err(fault)), _) => {
             put_off(run, fault, turn);
         }
-        Answer::Recorded(_)
-        | Answer::Rights(_)
-        | Answer::Rehearsed(..)
-        | Answer::Collected(..)
-        | Answer::Tidied(..) => {}
+        (
+            Answer::Recorded(_)
+            | Answer::Rights(_)
+            | Answer::Rehearsed(..)
+            | Answer::Collected(..)
+            | Answer::Tidied(..),
+            _,
+        ) => {}
     }
 }
 
@@ -109,7 +143,11 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
             start(manifest, stage, id, run, turn);
         }
         TaskState::Held
+        | TaskState::Confirming
         | TaskState::Writing
+        | TaskState::Replacing
+        | TaskState::Migrating
+        | TaskState::Rehearsing { .. }
         | TaskState::Deleting { .. }
         | TaskState::After(_)
         | TaskState::Looking(_)
@@ -254,8 +292,17 @@ fn written(
     if live.deleting.is_some() {
         // The server answers 200 to an apply onto an object that is on its way out.
         run.state = TaskState::Leaving { uid: live.uid.clone() };
+    } else if run.taken_from.is_some() && takeover::wants_migration(live, turn) && !run.migrated {
+        // Taken over without a conflict: what the manifest does not have goes too.
+        let before = run.taken_from.get_or_insert_default();
+        if before.is_empty() {
+            before.clone_from(&live.other_managers);
+        }
+        takeover::migrate(id, run, &live.uid, turn);
+        return;
     } else {
         run.applied = true;
+        run.recreating = false;
         let managers =
             run.taken_from.take().map(|before| if before.is_empty() { live.other_managers.clone() } else { before });
         run.note = managers
@@ -287,6 +334,15 @@ fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
         }
         FaultKind::Conflict | FaultKind::Exists => look(manifest, id, run, Why::Conflict, turn),
         FaultKind::Transient => put_off(run, fault, turn),
+        FaultKind::Invalid if anew::can_be_made_anew(manifest, fault, turn) && !run.recreating => {
+            match turn.seen.members.get(&run.key) {
+                Some(live) => anew::rehearse_anew(manifest, stage, id, run, live.uid.clone(), fault, turn),
+                None => {
+                    run.refusal = Some(fault.clone());
+                    look(manifest, id, run, Why::Immutable, turn);
+                }
+            }
+        }
         // A CRD of an earlier stage may take a moment to be served; one that a controller brings is awaited in a later stage.
         FaultKind::KindMissing if manifest.kind_may_be_missing() => put_off(run, fault, turn),
         FaultKind::NotFound | FaultKind::Forbidden | FaultKind::Invalid | FaultKind::KindMissing => {
@@ -301,7 +357,7 @@ fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
                 run.put_off = 2;
                 run.state = TaskState::After(fault.clone());
             } else {
-                fail(run, format!("could not be applied: {}", fault.message));
+                fail(run, format!("could not be applied: {}{}", fault.message, anew::hint(manifest, fault)));
             }
         }
     }
@@ -321,6 +377,30 @@ fn looked(
         return;
     }
     match (why, live) {
+        (Why::Replacing, Some(live)) if live.deleting.is_none() => {
+            if !live.is_member(&turn.owner) {
+                run.taken_from = Some(live.other_managers.clone());
+            }
+            takeover::replace(manifest, stage, id, run, live.version, turn);
+        }
+        (Why::Immutable, Some(live)) if live.deleting.is_none() => {
+            let fault = run.refusal.take();
+            match fault {
+                Some(fault) => anew::rehearse_anew(manifest, stage, id, run, live.uid.clone(), &fault, turn),
+                None => apply(manifest, stage, id, run, true, Some(live.version), turn),
+            }
+        }
+        (Why::Conflict, Some(live))
+            if live.deleting.is_none()
+                && !live.is_member(&turn.owner)
+                && takeover::wants_migration(live, turn)
+                && !run.migrated =>
+        {
+            run.taken_from = Some(live.other_managers.clone());
+            if may_write(run, turn) {
+                takeover::migrate(id, run, &live.uid, turn);
+            }
+        }
         (Why::Conflict, Some(live)) => {
             run.taken_from = Some(live.other_managers.clone());
             apply(manifest, stage, id, run, true, Some(live.version), turn);
@@ -377,7 +457,7 @@ fn is_unchanged(manifest: &Manifest, stage: &Stage, live: &Live, turn: &Turn<'_>
 }
 
 /// The run that goes onto the object, if the manifest is a hook.
-fn hook_run(manifest: &Manifest, stage: &Stage, turn: &Turn<'_>) -> Option<HookRun> {
+pub(super) fn hook_run(manifest: &Manifest, stage: &Stage, turn: &Turn<'_>) -> Option<HookRun> {
     matches!(manifest.settings.class, Class::Hook(_)).then(|| turn.operation.run(stage.phase))
 }
 
@@ -390,14 +470,7 @@ fn apply(
     version: Option<u64>,
     turn: &mut Turn<'_>,
 ) {
-    if turn.closing {
-        run.state = TaskState::Over(Finish::Dropped);
-        return;
-    }
-    let durable_first = turn.ledger.note_first_write(turn.now());
-    if durable_first > 0 {
-        // Nothing was to be written when the stage began (I4): it is noted before the write all the same.
-        run.state = TaskState::Recording { version: durable_first, then: Then::Create };
+    if !may_write(run, turn) {
         return;
     }
     let hook_run = hook_run(manifest, stage, turn);
@@ -419,12 +492,28 @@ fn apply(
     });
 }
 
+/// Whether a write may go out now: not when the stage winds down, unless something was deleted to be made anew, and not before it is
+/// durable that the attempt has written.
+pub(super) fn may_write(run: &mut TaskRun, turn: &mut Turn<'_>) -> bool {
+    if turn.closing && !run.recreating {
+        run.state = TaskState::Over(Finish::Dropped);
+        return false;
+    }
+    let durable_first = turn.ledger.note_first_write(turn.now());
+    if durable_first > 0 {
+        // Nothing was to be written when the stage began (I4): it is noted before the write all the same.
+        run.state = TaskState::Recording { version: durable_first, then: Then::Create };
+        return false;
+    }
+    true
+}
+
 fn look(manifest: &Manifest, id: TaskId, run: &mut TaskRun, why: Why, turn: &mut Turn<'_>) {
     run.state = TaskState::Looking(why);
     let version = Some(manifest.version().to_owned());
     turn.actions.push(Action::Look { task: id, key: run.key.clone(), version });
 }
 
-fn fail(run: &mut TaskRun, cause: String) {
+pub(super) fn fail(run: &mut TaskRun, cause: String) {
     run.state = TaskState::Over(Finish::Failed { cause, log: None });
 }

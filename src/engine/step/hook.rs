@@ -162,7 +162,11 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
             finish_passive(manifest, stage, run, turn);
         }
         TaskState::Held
+        | TaskState::Confirming
         | TaskState::Writing
+        | TaskState::Replacing
+        | TaskState::Migrating
+        | TaskState::Rehearsing { .. }
         | TaskState::Deleting { .. }
         | TaskState::After(_)
         | TaskState::Looking(_)
@@ -518,7 +522,7 @@ fn finish_passive(manifest: &Arc<Manifest>, stage: &Stage, run: &mut TaskRun, tu
     let outcome = match finish {
         Finish::Done => HookOutcome { succeeded: true, message: "applied".to_owned(), log: None },
         Finish::Failed { cause, .. } => HookOutcome { succeeded: false, message: cause.clone(), log: None },
-        Finish::Dropped => return,
+        Finish::Skipped(_) | Finish::Dropped => return,
     };
     let uid = turn.seen.members.get(&run.key).map_or_else(|| "".into(), |live| live.uid.clone());
     record_end(manifest, stage, run, &uid, outcome, turn);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Turn, apply, enter};
+use super::{Turn, anew, apply, enter, namespace};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
 use crate::engine::attempt::{Attempt, Course, Ending};
 use crate::engine::kinds::Known;
@@ -22,7 +22,7 @@ pub(super) fn advance(
 ) -> (Course, bool) {
     match course {
         Course::Begin => {
-            let needed = rights::needed(turn.plan, turn.seen.kinds);
+            let needed = rights::needed(turn.plan, turn.seen.kinds, &attempt.operation.options);
             if needed.is_empty() {
                 return (rehearse(attempt, turn), true);
             }
@@ -35,6 +35,7 @@ pub(super) fn advance(
                     return match result {
                         Ok(missing) if missing.is_empty() => (rehearse(attempt, turn), true),
                         Ok(missing) => {
+                            attempt.denied = true;
                             let all: Vec<_> = missing.iter().map(ToString::to_string).collect();
                             (fail(attempt, format!("nothing was written: {}", all.join("; "))), true)
                         }
@@ -58,6 +59,16 @@ pub(super) fn advance(
                         match result {
                             Err(fault) if fault.kind == FaultKind::Transient && may_ask_again(&mut open, *id) => {
                                 if let Some(write) = rehearsal(task, phase, attempt, turn) {
+                                    turn.actions.push(Action::Rehearse { task: *id, write });
+                                    continue;
+                                }
+                            }
+                            // It cannot be changed, but might be made anew: then it is that which is tried.
+                            Err(fault) if anew::may_be_made_anew(task, fault, turn) && open.get(id) != Some(&ANEW) => {
+                                open.insert(*id, ANEW);
+                                if let Some(write) =
+                                    anew::under_an_unused_name(task, &attempt.operation.run(phase), turn)
+                                {
                                     turn.actions.push(Action::Rehearse { task: *id, write });
                                     continue;
                                 }
@@ -142,9 +153,10 @@ fn rehearsal(task: &Task, phase: Phase, attempt: &Attempt, turn: &Turn<'_>) -> O
                 key: task.key.clone(),
                 uid: live.uid.clone(),
                 version: None,
-                propagation: crate::engine::action::Propagation::default(),
+                propagation: turn.operation.options.propagation,
             })
         }
+        Work::Namespace(manifest) => Some(namespace::write(manifest, &task.key)),
         Work::Apply(manifest) => {
             if live.is_some_and(|live| live.carries(&manifest.body, manifest.content)) {
                 return None;
@@ -162,15 +174,8 @@ fn rehearsal(task: &Task, phase: Phase, attempt: &Attempt, turn: &Turn<'_>) -> O
             known(task, turn)?;
             let run = attempt.operation.run(phase);
             if task.is_running_hook() || manifest.generate_name.is_some() {
-                // Under an unused name, so that a leftover is no objection.
-                let prefix = if task.key.name.is_empty() {
-                    manifest.generate_name.clone().unwrap_or_default()
-                } else {
-                    format!("{}-", task.key.name)
-                };
-                let key = task.key.with_name(&run.generated_name(&prefix));
-                let body = Arc::new(marked(&turn.owner, manifest, &key, Some(&run)));
-                Some(Write::Create { key, body })
+                // A leftover is no objection.
+                anew::under_an_unused_name(task, &run, turn)
             } else {
                 Some(Write::Apply {
                     key: task.key.clone(),
@@ -200,10 +205,13 @@ fn look(id: TaskId, task: &Task) -> Action {
     Action::Look { task: id, key: task.key.clone(), version }
 }
 
+/// Stands for the number of tries of a task that is rehearsed as if it were made anew.
+const ANEW: u8 = u8::MAX;
+
 /// An answer that was lost says nothing: it is asked for again, twice; then the stage decides.
 fn may_ask_again(open: &mut BTreeMap<TaskId, u8>, id: TaskId) -> bool {
     open.get_mut(&id).is_some_and(|asked| {
-        *asked += 1;
+        *asked = asked.saturating_add(1);
         *asked <= 2
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Turn, apply, hook, prune, tidy};
+use super::{Turn, apply, hook, namespace, prune, tidy};
 use crate::engine::action::{Answer, Fault, TaskId};
 use crate::engine::attempt::{Attempt, Blocked, Finish, Row, Running, Stop, TaskRun, TaskState, Then, What};
 use crate::engine::kinds;
@@ -39,6 +39,10 @@ pub(super) fn enter(sync_fail: bool, index: usize, turn: &mut Turn<'_>) -> Runni
             Work::Apply(manifest) => {
                 let live = turn.seen.members.get(&task.key);
                 writes |= !live.is_some_and(|live| live.carries(&manifest.body, manifest.content));
+                task.key.clone()
+            }
+            Work::Namespace(_) => {
+                writes = true;
                 task.key.clone()
             }
             Work::Prune => {
@@ -122,7 +126,8 @@ pub(super) fn turn(running: &mut Running, turn: &mut Turn<'_>, fresh: Option<Vec
             });
         }
     }
-    let due = running.wake.is_some_and(|wake| wake <= turn.now());
+    let confirmed = turn.seen.approved && running.runs.iter().any(|run| matches!(run.state, TaskState::Confirming));
+    let due = confirmed || running.wake.is_some_and(|wake| wake <= turn.now());
     let recorded = first && turn.seen.answers.iter().any(|answer| matches!(answer, Answer::Recorded(_)));
     if due || recorded {
         running.wake = None;
@@ -162,7 +167,7 @@ pub(super) fn close(running: &mut Running, attempt: &mut Attempt, turn: &mut Tur
         .iter()
         .filter_map(|row| match &row.finish {
             Finish::Failed { cause, .. } => Some(format!("{}: {cause}", row.key)),
-            Finish::Done | Finish::Dropped => None,
+            Finish::Done | Finish::Skipped(_) | Finish::Dropped => None,
         })
         .collect();
     attempt.rows.extend(rows);
@@ -210,8 +215,10 @@ fn rows(running: &Running, stage: &Stage, now: Timestamp) -> Vec<Row> {
 
 fn task_of(answer: &Answer) -> Option<TaskId> {
     match answer {
-        Answer::Written(id, _) | Answer::Looked(id, _) | Answer::Collected(id, _) => Some(*id),
-        Answer::Recorded(_) | Answer::Rights(_) | Answer::Rehearsed(..) | Answer::Tidied(..) => None,
+        Answer::Written(id, _) | Answer::Looked(id, _) | Answer::Rehearsed(id, _) | Answer::Collected(id, _) => {
+            Some(*id)
+        }
+        Answer::Recorded(_) | Answer::Rights(_) | Answer::Tidied(..) => None,
     }
 }
 
@@ -253,17 +260,19 @@ fn move_task(
 
 fn answered(task: &Task, stage: &Stage, id: TaskId, run: &mut TaskRun, answer: &Answer, turn: &mut Turn<'_>) {
     match &task.work {
+        Work::Namespace(manifest) => namespace::answered(manifest, id, run, answer, turn),
         Work::Apply(manifest) => apply::answered(manifest, stage, id, run, answer, turn),
         Work::Hook(manifest) => hook::answered(manifest, stage, id, run, answer, turn),
-        Work::Prune => prune::answered(id, run, answer, turn),
+        Work::Prune => prune::answered(task, id, run, answer, turn),
     }
 }
 
 fn judge(task: &Task, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut Turn<'_>) {
     match &task.work {
+        Work::Namespace(manifest) => namespace::judge(manifest, id, run, turn),
         Work::Apply(manifest) => apply::judge(manifest, stage, id, run, turn),
         Work::Hook(manifest) => hook::judge(manifest, stage, id, run, turn),
-        Work::Prune => prune::judge(id, run, turn),
+        Work::Prune => prune::judge(task, id, run, turn),
     }
 }
 
@@ -276,9 +285,10 @@ fn start(task: &Task, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut T
         run.deadline = deadline(task, since, turn);
     }
     match &task.work {
+        Work::Namespace(manifest) => namespace::start(manifest, id, run, turn),
         Work::Apply(manifest) => apply::start(manifest, stage, id, run, turn),
         Work::Hook(manifest) => hook::start(manifest, stage, id, run, turn),
-        Work::Prune => prune::start(id, run, turn),
+        Work::Prune => prune::start(task, id, run, turn),
     }
 }
 
@@ -286,7 +296,9 @@ fn start(task: &Task, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut T
 fn deadline(task: &Task, started: Timestamp, turn: &Turn<'_>) -> Option<Timestamp> {
     let of_kind = match task.work {
         Work::Hook(_) => turn.timeouts.hook,
-        Work::Apply(_) | Work::Prune => turn.timeouts.stage,
+        // A person takes longer than a cluster: only the attempt's own deadline bounds that.
+        Work::Prune if task.prune.confirmed_first => None,
+        Work::Namespace(_) | Work::Apply(_) | Work::Prune => turn.timeouts.stage,
     };
     let own = task.manifest().and_then(|manifest| manifest.settings.timeout).unwrap_or(of_kind);
     let own = own.and_then(|timeout| started.checked_add(timeout).ok());
@@ -308,7 +320,7 @@ fn start_held(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>) {
         let is_prune = |place: usize| matches!(stage.tasks[place].work, Work::Prune);
         // V20: prunes come after the objects of their stage, unless PruneFirst asks for Argo CD's order.
         let first_prunes_over =
-            (0..running.runs.len()).all(|place| !stage.tasks[place].prune_first || running.runs[place].is_over());
+            (0..running.runs.len()).all(|place| !stage.tasks[place].prune.first || running.runs[place].is_over());
         // A CRD opens its barrier when it is established, not when it is applied.
         let settled = |run: &TaskRun| {
             let applied = run.applied && kinds::barrier(&run.key.kind) != kinds::CRD_BARRIER;
@@ -325,7 +337,7 @@ fn start_held(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>) {
         for place in 0..running.runs.len() {
             let run = &running.runs[place];
             let open = match &run.state {
-                TaskState::Held if stage.tasks[place].prune_first => true,
+                TaskState::Held if stage.tasks[place].prune.first => true,
                 TaskState::Held if !first_prunes_over => false,
                 TaskState::Held if is_prune(place) => objects_over,
                 TaskState::Held => lowest.is_none_or(|lowest| kinds::barrier(&run.key.kind) <= lowest),
@@ -347,8 +359,10 @@ fn wind_down(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>, stop: Op
     for place in 0..running.runs.len() {
         move_task(running, stage, place, turn, |task, id, run, turn| {
             let drop = match &run.state {
+                _ if run.recreating => false,
                 TaskState::Backoff { .. } => !task.is_running_hook(),
                 TaskState::Held
+                | TaskState::Confirming
                 | TaskState::Leaving { .. }
                 | TaskState::Waiting
                 | TaskState::Recording { then: Then::Create, .. } => true,
@@ -363,6 +377,9 @@ fn wind_down(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>, stop: Op
                     false
                 }
                 TaskState::Writing
+                | TaskState::Replacing
+                | TaskState::Migrating
+                | TaskState::Rehearsing { .. }
                 | TaskState::Deleting { .. }
                 | TaskState::Looking(_)
                 | TaskState::Running { .. }

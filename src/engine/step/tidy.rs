@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Turn;
 use super::hook::runs_to_end;
-use crate::engine::action::{Action, Fault, FaultKind, Propagation, Write};
+use crate::engine::action::{Action, Fault, FaultKind, Write};
 use crate::engine::desired::Manifest;
 use crate::engine::health::Completion;
 use crate::engine::kinds::is_precious;
@@ -110,12 +110,8 @@ pub(super) fn delete_deletion_hooks(turn: &mut Turn<'_>) {
         if (this && by_outcome) || live.deleting.is_some() || turn.ledger.owed().contains_key(key) {
             continue;
         }
-        let write = Write::Delete {
-            key: key.clone(),
-            uid: live.uid.clone(),
-            version: None,
-            propagation: Propagation::Foreground,
-        };
+        let propagation = turn.operation.options.propagation;
+        let write = Write::Delete { key: key.clone(), uid: live.uid.clone(), version: None, propagation };
         turn.ledger.owe(write, this.then_some(id), 0);
     }
 }
@@ -263,8 +259,8 @@ pub(super) fn owe_cleanup(
 }
 
 fn owe_delete(hook: &HookId, uid: &Arc<str>, after: u64, turn: &mut Turn<'_>) {
-    let write =
-        Write::Delete { key: hook.0.clone(), uid: uid.clone(), version: None, propagation: Propagation::Foreground };
+    let propagation = turn.operation.options.propagation;
+    let write = Write::Delete { key: hook.0.clone(), uid: uid.clone(), version: None, propagation };
     turn.ledger.owe(write, Some(hook.clone()), after);
 }
 

@@ -17,7 +17,7 @@ use crate::engine::ledger::Ledger;
 use crate::engine::lifecycle::{self, Departure};
 use crate::engine::live::Live;
 use crate::engine::object::ObjectKey;
-use crate::engine::plan::Plan;
+use crate::engine::plan::{Options, Plan};
 use crate::engine::report;
 use crate::engine::settings::{Phase, RunPolicy};
 
@@ -41,7 +41,7 @@ impl Actor {
         let request = self.request.as_ref().and_then(|request| request.sync.clone());
         let application = self.application.clone();
         match lifecycle::options(&application, request.as_ref()) {
-            Ok(options) => waiting.operation.options = options,
+            Ok(options) => waiting.operation.options = self.without_needless_namespace(options).await,
             Err(problem) => return self.fail_unplanned(&waiting.operation, problem).await,
         }
         let Some(source) = &self.source else {
@@ -110,6 +110,20 @@ impl Actor {
         }
     }
 
+    /// Whether the destination's Namespace must be created is known before the plan is made: an account that may not create one
+    /// deploys into one that is there.
+    async fn without_needless_namespace(&mut self, mut options: Options) -> Options {
+        let bare = |wanted: &api::ManagedNamespaceMetadata| wanted.labels.is_empty() && wanted.annotations.is_empty();
+        if options.create_namespace.as_ref().is_some_and(bare) {
+            let path = format!("/api/v1/namespaces/{}", self.application.destination_namespace());
+            let there = self.shared.connections.calls().get(path).await;
+            if there.is_ok_and(|namespace| namespace.pointer("/metadata/deletionTimestamp").is_none()) {
+                options.create_namespace = None;
+            }
+        }
+        options
+    }
+
     /// Whether the Application's namespace is being deleted. What cannot be told counts as no.
     async fn namespace_goes(&mut self) -> bool {
         let calls = self.shared.connections.calls();
@@ -162,6 +176,7 @@ impl Actor {
             course: Course::Begin,
             rows: Vec::new(),
             failure: failing,
+            denied: false,
             stop: terminating.then_some(Stop::Terminate),
             recording: None,
         });
@@ -209,7 +224,7 @@ impl Actor {
     /// Ends an operation that never had a plan.
     async fn fail_unplanned(&mut self, operation: &Operation, message: String) {
         if operation.deletion {
-            return self.deletion_failed(operation.clone(), message).await;
+            return self.deletion_failed(operation.clone(), message, true).await;
         }
         let state = report::unplanned_state(operation, self.request.as_ref(), message, now());
         self.close(state);
@@ -247,7 +262,7 @@ impl Actor {
                 self.close(state(OperationPhase::Succeeded, message));
             }
             Ending::Failed(cause) if attempt.operation.deletion => {
-                self.deletion_failed(attempt.operation.clone(), cause).await;
+                self.deletion_failed(attempt.operation.clone(), cause, attempt.denied).await;
             }
             Ending::Failed(cause) => match lifecycle::retry_at(&self.application, &attempt.operation, now) {
                 Some(at) => {
@@ -318,10 +333,11 @@ impl Actor {
         self.ledger.keep_kinds(&in_use);
     }
 
-    /// A deletion did not come to its end: tried again, until patience or a person ends it.
-    async fn deletion_failed(&mut self, operation: Operation, cause: String) {
+    /// A deletion did not come to its end: tried again, until a person ends it; or until patience does, if what it lacks is a right or
+    /// a source.
+    async fn deletion_failed(&mut self, operation: Operation, cause: String, denied: bool) {
         let since = self.application.metadata.deletion_timestamp.as_ref().map_or_else(now, |time| time.0);
-        if now().duration_since(since) > DELETION_PATIENCE {
+        if denied && now().duration_since(since) > DELETION_PATIENCE {
             return self.let_go(&cause).await;
         }
         let pause = Duration::from_secs(u64::try_from(operation.attempt).unwrap_or(1).saturating_mul(5).min(60));

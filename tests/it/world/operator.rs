@@ -193,6 +193,8 @@ impl Operator {
             answers: std::mem::take(&mut self.answers),
             kinds: round.kinds,
             name_of: &|_| Some("shop/neighbour".to_owned()),
+            tenants: &BTreeMap::new(),
+            approved: false,
         };
         let again = self.twice.then(|| step(state.clone(), &seen));
         let Step { state, actions, wake } = step(state, &seen);
@@ -231,6 +233,7 @@ impl Operator {
             running,
             ended: self.last.as_ref(),
             would_prune: false,
+            approved: false,
         };
         match lifecycle::next(situation) {
             Next::ClearRequest => {
@@ -250,7 +253,7 @@ impl Operator {
                 let mut operation = operation;
                 operation.options =
                     lifecycle::options(round.application, request.as_ref()).expect("the options are good");
-                self.begin(operation, round);
+                self.begin(*operation, round);
                 return;
             }
             Next::Stop(stop) => {
@@ -314,6 +317,7 @@ impl Operator {
             course: Course::Begin,
             rows: Vec::new(),
             failure: None,
+            denied: false,
             stop: None,
             recording: None,
         }

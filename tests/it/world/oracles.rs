@@ -38,7 +38,7 @@ pub(crate) fn before_a_write(sim: &mut Sim, id: TaskId, write: &Write, errand: &
     }
     let creates = match write {
         Write::Create { key, .. } | Write::Apply { key, .. } => !sim.world.objects.contains_key(key),
-        Write::Delete { .. } | Write::Patch { .. } => false,
+        Write::Replace { .. } | Write::Migrate { .. } | Write::Delete { .. } | Write::Patch { .. } => false,
     };
     if creates && !inventory(sim).contains(&kind_text(write.key())) {
         sim.violations.push(format!("I5: {} is created before its kind is in the durable inventory", write.key()));
@@ -311,6 +311,7 @@ fn is_done(sim: &Sim, task: &Task, stage: &Stage, errand: &Errand) -> bool {
                 truth.key.as_ref() == Some(&key) && truth.runs.contains(&run) && well
             })
         }
+        Work::Namespace(_) => world.objects.contains_key(&task.key),
         Work::Prune => {
             world.objects.get(&task.key).is_none_or(|stored| stored.label() != Some(&owner().membership_id()))
         }

@@ -16,6 +16,55 @@ impl World {
         self.admits(write, manager, false)?;
         match write {
             Write::Apply { key, body, .. } => self.apply(key, body, manager, user),
+            Write::Replace { key, body, .. } => {
+                let now = self.now;
+                self.update(key, user, |stored| {
+                    let before = managed::leaves(&stored.body);
+                    let mut body = (**body).clone();
+                    for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "finalizers"] {
+                        if let Some(value) = stored.body["metadata"].get(field) {
+                            body["metadata"][field] = value.clone();
+                        }
+                    }
+                    if let Some(status) = stored.body.get("status") {
+                        body["status"] = status.clone();
+                    }
+                    let after = managed::leaves(&body);
+                    let changed: BTreeSet<_> = after
+                        .iter()
+                        .filter(|(path, value)| before.get(*path) != Some(value))
+                        .map(|(p, _)| p.clone())
+                        .collect();
+                    for (paths, _) in stored.owners.values_mut() {
+                        paths.retain(|path| after.contains_key(path) && !changed.contains(path));
+                    }
+                    stored.owners.retain(|_, (paths, _)| !paths.is_empty());
+                    let ours = stored.owners.entry((manager.to_owned(), "Update")).or_insert((BTreeSet::new(), now));
+                    ours.0.extend(changed);
+                    stored.body = body;
+                });
+            }
+            Write::Migrate { key, .. } => {
+                let now = self.now;
+                self.update(key, user, |stored| {
+                    let others: Vec<_> = stored
+                        .owners
+                        .keys()
+                        .filter(|(name, operation)| name == "kubectl" || (name == manager && *operation == "Update"))
+                        .cloned()
+                        .collect();
+                    let mut theirs = BTreeSet::new();
+                    for other in others {
+                        theirs.extend(stored.owners.remove(&other).map(|(paths, _)| paths).unwrap_or_default());
+                    }
+                    stored
+                        .owners
+                        .entry((manager.to_owned(), "Apply"))
+                        .or_insert((BTreeSet::new(), now))
+                        .0
+                        .extend(theirs);
+                });
+            }
             Write::Create { key, body } => self.insert(key, (**body).clone(), manager, "Update", user),
             Write::Delete { key, propagation, .. } => {
                 self.delete(key, *propagation == Propagation::Foreground, user);
@@ -57,6 +106,15 @@ impl World {
                     (Some(_) | None, _) => Ok(()),
                 }
             }
+            Write::Replace { version, .. } => {
+                self.refusal(key, dry_run)?;
+                let live = live.ok_or_else(|| not_found(key))?;
+                if live.text("/metadata/resourceVersion") == version.to_string() {
+                    Ok(())
+                } else {
+                    Err(conflict(key, &format!("it is not at resourceVersion {version}")))
+                }
+            }
             Write::Create { .. } => {
                 self.refusal(key, dry_run)?;
                 match live {
@@ -76,7 +134,7 @@ impl World {
                     _ => Ok(()),
                 }
             }
-            Write::Patch { uid, .. } => {
+            Write::Patch { uid, .. } | Write::Migrate { uid, .. } => {
                 let live = live.ok_or_else(|| not_found(key))?;
                 if live.uid() == &**uid { Ok(()) } else { Err(conflict(key, &format!("its uid is not {uid}"))) }
             }

@@ -1,0 +1,109 @@
+//! One step of the attempt that runs: what was seen goes to the engine, and what it decides is carried out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::time::Instant;
+
+use super::{Actor, now};
+use crate::cluster::perform::Performer;
+use crate::engine::action::{Action, Answer};
+use crate::engine::attempt::Attempt;
+use crate::engine::lifecycle;
+use crate::engine::plan::Work;
+use crate::engine::step::{Observation, State, step};
+
+impl Actor {
+    /// Moves the attempt on by what has arrived and changed.
+    pub(super) fn advance(&mut self) {
+        let Some(mut attempt) = self.attempt.take() else {
+            self.settle_leftovers();
+            return;
+        };
+        let now = now();
+        let answers = std::mem::take(&mut self.arrived);
+        if let Ok(options) = lifecycle::options(&self.application, self.request.as_ref().and_then(|r| r.sync.as_ref()))
+        {
+            attempt.set_propagation(options.propagation, now);
+        }
+        let tenants = self.tenants(&attempt);
+        let since = lifecycle::approvals_count_since(&self.application, &attempt.operation, &self.history);
+        let approved = lifecycle::approved_since(&self.application, since);
+        let kinds = self.shared.discovery.known();
+        let view = self.shared.view.clone();
+        let name_of = |id: &str| view.name_of(id);
+        let state = State { ledger: std::mem::take(&mut self.ledger), attempt };
+        let (step, seen_something) = self.view.look(|members, changed| {
+            let seen_something = !changed.is_empty() || !answers.is_empty();
+            let observation = Observation {
+                now,
+                members,
+                changed,
+                answers,
+                kinds: &kinds,
+                name_of: &name_of,
+                tenants: &tenants,
+                approved,
+            };
+            (step(state, &observation), seen_something)
+        });
+        self.ledger = step.state.ledger;
+        self.attempt = Some(step.state.attempt);
+        self.writer.dirty |= seen_something || !step.actions.is_empty();
+        if let Some(wake) = step.wake {
+            let pause = Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO);
+            let at = Instant::now() + pause;
+            self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+        }
+        let performer = self.performer();
+        for action in step.actions {
+            if let Action::Record { version } = action {
+                self.writer.want(version);
+                continue;
+            }
+            let (performer, serial) = (performer.clone(), self.serial);
+            self.answers.push(async move { (serial, performer.perform(action).await) }.boxed());
+        }
+    }
+
+    /// Without an attempt: what changed in the cluster shows in the status only.
+    fn settle_leftovers(&mut self) {
+        for answer in &self.arrived {
+            if let Answer::Recorded(version) = answer {
+                self.ledger.set_durable(*version);
+            }
+        }
+        // How a clean-up went is told to the next attempt.
+        self.arrived.retain(|answer| matches!(answer, Answer::Tidied(..)));
+        let changed = self.view.look(|_, changed| !changed.is_empty());
+        self.writer.dirty |= changed;
+    }
+
+    pub(super) fn performer(&self) -> Performer {
+        let account = self.application.service_account();
+        Performer {
+            calls: self.shared.connections.calls().acting_as(self.owner.namespace(), account),
+            operator: self.shared.connections.calls(),
+            account: (self.owner.namespace().to_owned(), account.to_owned()),
+            discovery: self.shared.discovery.clone(),
+            watches: self.shared.watches.clone(),
+            view: self.shared.view.clone(),
+            app: self.view.clone(),
+            in_flight: self.shared.in_flight.clone(),
+            in_line: self.in_line.clone(),
+            called_off: self.called_off.clone(),
+        }
+    }
+
+    /// Of the Namespaces that the plan prunes, those that hold objects of another Application.
+    fn tenants(&self, attempt: &Attempt) -> BTreeMap<String, String> {
+        let is_prune = |task: &&crate::engine::plan::Task| matches!(task.work, Work::Prune);
+        let tasks = attempt.plan.tasks().filter(is_prune).filter(|task| task.key.kind.is("", "Namespace"));
+        tasks
+            .filter_map(|task| {
+                Some((task.key.name.to_string(), self.shared.view.tenant_of(&task.key.name, &self.owner)?))
+            })
+            .collect()
+    }
+}
