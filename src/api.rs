@@ -21,8 +21,8 @@ pub use spec::{
     IgnoreDifference, ManagedNamespaceMetadata, RetryPolicy, Source, SyncPolicy, TimeoutPolicy,
 };
 pub use status::{
-    ApplicationStatus, BlockedOn, HealthSummary, HistoryEntry, HookOutcome, HookRecord, Inventory, OperationState,
-    ResourceResult, ResourceStatus, StageStatus, SyncResult, SyncSummary,
+    ApplicationStatus, Attempted, BlockedOn, HealthSummary, HistoryEntry, HookOutcome, HookRecord, Inventory,
+    OperationState, ResourceResult, ResourceStatus, StageStatus, SyncResult, SyncSummary,
 };
 pub use vocabulary::{
     HealthStatus, HookPhase, HookVerdict, OperationPhase, Phase, RecordState, ResultStatus, SyncStatus,

@@ -46,7 +46,10 @@ pub struct ApplicationStatus {
     /// The kinds in use, written down before the first object of a new one; never cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Inventory>,
-    /// Ended operations of every outcome, the latest first.
+    /// How the latest operation about the whole source ended; what is synced without being asked is decided by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempted: Option<Attempted>,
+    /// Ended operations of every outcome, the latest first; dry runs are not among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,
 }
@@ -328,6 +331,16 @@ pub struct Inventory {
     /// The kinds in use, as `group/Kind` (`/Kind` for the core group), sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<String>,
+}
+
+/// The latest operation about the whole source: no dry run, not of some objects only, not superseded before it was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempted {
+    /// The revision that it was about.
+    pub revision: String,
+    /// How it ended.
+    pub phase: OperationPhase,
 }
 
 /// An ended operation.

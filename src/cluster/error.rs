@@ -114,6 +114,8 @@ fn kind(status: StatusCode, reason: &str, message: &str, names_object: bool) -> 
         403 if message.contains("is being terminated") => FaultKind::Transient,
         403 => FaultKind::Forbidden,
         401 | 408 | 425 | 429 => FaultKind::Transient,
+        // A body that does not fit the schema is an internal error to server-side apply; it will never fit.
+        500 if message.starts_with("failed to create typed patch object") => FaultKind::Invalid,
         code if code >= 500 => FaultKind::Transient,
         _ => FaultKind::Invalid,
     }
@@ -148,6 +150,13 @@ mod tests {
         let kind =
             json!({"reason": "NotFound", "message": "the server could not find the requested resource", "details": {}});
         assert_eq!(fault(404, &kind, false).kind, FaultKind::KindMissing);
+    }
+
+    #[test]
+    fn f47_a_body_that_does_not_fit_the_schema_is_not_tried_again_for_ever() {
+        let message = "failed to create typed patch object (shop/a; /v1, Kind=ConfigMap): .data.value: expected string, got &value.valueUnstructured{Value:1}";
+        assert_eq!(fault(500, &json!({"message": message}), false).kind, FaultKind::Invalid);
+        assert_eq!(fault(500, &json!({"message": "etcdserver: request timed out"}), false).kind, FaultKind::Transient);
     }
 
     #[test]

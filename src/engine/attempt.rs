@@ -1,6 +1,6 @@
 //! One attempt of an operation: where it stands. The machine that moves it is `step`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,12 +112,7 @@ pub enum Course {
     /// The check of rights is in flight.
     Rights,
     /// Dry runs are in flight.
-    Rehearsal {
-        /// Tasks without an answer, and how often the server could not say.
-        open: BTreeMap<TaskId, u8>,
-        /// All refusals.
-        refused: Vec<String>,
-    },
+    Rehearsal(Rehearsal),
     /// In a stage of the plan.
     Stage(Running),
     /// In a stage of SyncFail.
@@ -131,6 +126,17 @@ pub enum Course {
     },
     /// Over.
     Ended(Ending),
+}
+
+/// The dry runs of a plan, as far as they are.
+#[derive(Clone, Debug, Default)]
+pub struct Rehearsal {
+    /// Tasks without an answer, and how often the server was asked.
+    pub open: BTreeMap<TaskId, u8>,
+    /// The refusals.
+    pub refused: BTreeMap<TaskId, String>,
+    /// Tasks of which the server cannot say anything before their stage comes.
+    pub unsure: BTreeSet<TaskId>,
 }
 
 /// How an attempt ended.

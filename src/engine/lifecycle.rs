@@ -17,10 +17,14 @@ pub struct Situation<'a> {
     pub application: &'a Application,
     /// Revision of the source as it is now, readable or not.
     pub revision: &'a str,
+    /// The request that was taken up and has not been cleared yet.
+    pub taken: Option<&'a api::Operation>,
     /// The operation that runs, or waits for its next attempt.
     pub running: Option<&'a Operation>,
     /// The latest operation that has ended.
     pub ended: Option<&'a OperationState>,
+    /// The latest of those that were about the whole source.
+    pub attempted: Option<&'a api::Attempted>,
     /// Whether a plan made now would prune something.
     pub would_prune: bool,
     /// Whether prunes were confirmed since the latest operation began.
@@ -78,7 +82,8 @@ pub fn next(situation: Situation<'_>) -> Next {
     if let Some(request) = &application.operation {
         let taken = running.and_then(|o| o.request_generation).max(ended.and_then(|o| o.request_generation));
         // A later generation than there is was never taken up: it is from the status of another time (a restored backup).
-        if taken == Some(generation) {
+        // While it is still there the spec may be edited, and the generation moves on with that.
+        if taken == Some(generation) || (taken.is_some() && situation.taken == Some(request)) {
             return Next::ClearRequest;
         }
         match (&request.terminate, running) {
@@ -92,25 +97,47 @@ pub fn next(situation: Situation<'_>) -> Next {
         }
     }
     let automated = application.automated();
-    // What was superseded has not been tried: somebody may have come back to it.
-    let ended_as = ended.and_then(|ended| ended.message.as_deref()).unwrap_or_default();
-    let superseded = ended_as.starts_with(SUPERSEDED);
     match running {
-        Some(operation) if automated.enabled && operation.revision != revision => {
+        Some(operation) if automated.enabled && !is_paused(application) && operation.revision != revision => {
             Next::Stop(Stop::Superseded(revision.to_owned()))
         }
         Some(_) => Next::Rest,
         None => {
-            let attempted = !superseded && ended.is_some_and(|ended| ended.revision.as_deref() == Some(revision));
-            let succeeded = ended.is_some_and(|ended| ended.phase == OperationPhase::Succeeded);
-            let prune = attempted && (succeeded || situation.approved) && automated.prune && situation.would_prune;
-            if automated.enabled && (!attempted || prune) {
+            let attempted = situation.attempted.filter(|attempted| attempted.revision == revision);
+            let succeeded = attempted.is_some_and(|attempted| attempted.phase == OperationPhase::Succeeded);
+            let prune = (succeeded || situation.approved) && automated.prune && situation.would_prune;
+            if automated.enabled && !is_paused(application) && (attempted.is_none() || prune) {
                 Next::Start(Box::new(operation(situation, None, false)), None)
             } else {
                 Next::Rest
             }
         }
     }
+}
+
+/// What an ended operation says of the revision that it was about: nothing if it was superseded (it has not been tried, and somebody may
+/// come back to it), a dry run, or about some objects only.
+pub fn attempted(ended: &OperationState) -> Option<api::Attempted> {
+    let superseded = ended.message.as_deref().unwrap_or_default().starts_with(SUPERSEDED);
+    let revision = ended.revision.clone().filter(|_| !superseded && !is_partial(ended))?;
+    Some(api::Attempted { revision, phase: ended.phase })
+}
+
+/// Whether an operation is a dry run, or about some objects only.
+pub fn is_partial(state: &OperationState) -> bool {
+    let request = state.operation.as_ref().and_then(|operation| operation.sync.as_ref());
+    request.is_some_and(|request| request.dry_run || !request.resources.is_empty())
+}
+
+/// Whether an operation writes nothing.
+pub fn is_dry_run(state: &OperationState) -> bool {
+    state.operation.as_ref().and_then(|operation| operation.sync.as_ref()).is_some_and(|request| request.dry_run)
+}
+
+/// Whether nothing is to be started without being asked: `argocd.argoproj.io/skip-reconcile: "true"` (A4).
+fn is_paused(application: &Application) -> bool {
+    let annotations = application.metadata.annotations.as_ref();
+    annotations.and_then(|a| a.get(api::annotations::ARGO_SKIP_RECONCILE)).is_some_and(|value| value == "true")
 }
 
 /// How the message of an operation begins that a newer revision has ended.
@@ -180,13 +207,6 @@ pub fn without_effect(application: &Application) -> Vec<String> {
 
 /// The options of a plan: those of the request where it names any, else the Application's. An error names the option that cannot be understood.
 pub fn options(application: &Application, request: Option<&api::SyncOperation>) -> Result<Options, String> {
-    // Doing all of it would be worse than doing nothing.
-    if let Some(request) = request.filter(|request| request.dry_run || !request.resources.is_empty()) {
-        let field = if request.dry_run { "dryRun" } else { "resources" };
-        return Err(format!(
-            "operation.sync.{field} is not there yet, and nothing was done; ask for a sync without it"
-        ));
-    }
     let automated = application.automated();
     let listed = match request {
         Some(request) if !request.sync_options.is_empty() => &request.sync_options,
@@ -195,6 +215,8 @@ pub fn options(application: &Application, request: Option<&api::SyncOperation>) 
     let annotations = application.metadata.annotations.as_ref();
     let mut options = Options {
         prune: request.map_or(automated.prune, |request| request.prune),
+        dry_run: request.is_some_and(|request| request.dry_run),
+        only: request.map(|request| request.resources.clone()).unwrap_or_default(),
         migrate_also: annotations.and_then(|a| a.get(api::annotations::ARGO_MIGRATION_MANAGER)).cloned(),
         ..Options::default()
     };
@@ -307,8 +329,10 @@ mod tests {
             now: Timestamp::UNIX_EPOCH,
             application,
             revision: "r2",
+            taken: None,
             running: None,
             ended: None,
+            attempted: None,
             would_prune: false,
             approved: false,
         }
@@ -341,10 +365,66 @@ mod tests {
     #[test]
     fn i7_a_revision_that_was_superseded_is_synced_when_somebody_comes_back_to_it() {
         let app = application(json!({}));
-        let state = ended("r2", &format!("{SUPERSEDED}r3"));
-        assert!(matches!(next(Situation { ended: Some(&state), ..situation(&app) }), Next::Start(..)));
-        let state = ended("r2", "ConfigMap shop/a: refused");
-        assert_eq!(next(Situation { ended: Some(&state), ..situation(&app) }), Next::Rest);
+        let after = |state: &OperationState| {
+            let attempted = attempted(state);
+            next(Situation { ended: Some(state), attempted: attempted.as_ref(), ..situation(&app) })
+        };
+        assert!(matches!(after(&ended("r2", &format!("{SUPERSEDED}r3"))), Next::Start(..)));
+        assert_eq!(after(&ended("r2", "ConfigMap shop/a: refused")), Next::Rest);
+    }
+
+    #[test]
+    fn a_request_that_is_still_there_while_the_spec_is_edited_is_not_taken_up_twice() {
+        let app = application(json!({"metadata": {"generation": 4}, "operation": {"sync": {}}}));
+        let mut state = ended("r2", "done");
+        state.request_generation = Some(3);
+        let once = Situation { ended: Some(&state), ..situation(&app) };
+        assert!(matches!(next(once), Next::Start(..)), "asked for again");
+        assert_eq!(next(Situation { taken: app.operation.as_ref(), ..once }), Next::ClearRequest);
+    }
+
+    #[test]
+    fn a_dry_run_and_a_sync_of_some_objects_say_nothing_of_the_revision_as_a_whole() {
+        for request in [json!({"dryRun": true}), json!({"resources": [{"kind": "ConfigMap", "name": "a"}]})] {
+            let mut state = ended("r2", "done");
+            state.operation = serde_json::from_value(json!({"sync": request})).unwrap();
+            assert_eq!(attempted(&state), None, "{request}");
+        }
+        let mut state = ended("r2", "done");
+        state.operation = serde_json::from_value(json!({"sync": {"prune": true}})).unwrap();
+        assert!(attempted(&state).is_some());
+    }
+
+    #[test]
+    fn a4_an_application_that_skips_reconciliation_starts_nothing_by_itself_and_does_what_it_is_asked() {
+        let skip = json!({"metadata": {"annotations": {"argocd.argoproj.io/skip-reconcile": "true"}}});
+        assert_eq!(next(situation(&application(skip.clone()))), Next::Rest);
+        let mut asked = skip;
+        asked["operation"] = json!({"sync": {}});
+        assert!(matches!(next(situation(&application(asked))), Next::Start(..)));
+    }
+
+    #[test]
+    fn p3_an_approval_counts_from_the_start_of_the_operation_or_of_the_failed_one_before_it() {
+        let at = |time: &str| {
+            application(json!({"metadata": {"annotations": {"argocd.argoproj.io/deletion-approved": time}}}))
+        };
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let started = time("2026-01-01T10:00:00.9Z");
+        assert!(approved_since(&at("2026-01-01T10:00:00Z"), started), "the annotation has whole seconds");
+        assert!(approved_since(&at("2026-01-01T12:00:00+01:00"), started));
+        assert!(!approved_since(&at("2026-01-01T09:59:59Z"), started));
+        assert!(!approved_since(&at("yes"), started));
+        let operation = Operation { started_at: started, ..super::operation(situation(&at("")), None, false) };
+        let before = |phase: &str| -> Vec<api::HistoryEntry> {
+            let entry = json!([{"id": "a", "startedAt": "2026-01-01T09:00:00Z", "finishedAt": "2026-01-01T09:30:00Z", "phase": phase}]);
+            serde_json::from_value(entry).unwrap()
+        };
+        let app = application(json!({}));
+        assert_eq!(approvals_count_since(&app, &operation, &before("Succeeded")), started);
+        assert_eq!(approvals_count_since(&app, &operation, &before("Failed")), time("2026-01-01T09:00:00Z"));
+        let gone = time("2026-01-01T00:00:00Z");
+        assert_eq!(approvals_count_since(&deleted(json!({})), &operation, &before("Failed")), gone);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::kinds::{is_precious, rank};
 use super::live::{Live, Members};
 use super::object::{GroupKind, ObjectKey, Owner};
 use super::settings::{Class, Consent, DeletePolicy, Phase, is_deletion};
-use crate::api::ManagedNamespaceMetadata;
+use crate::api::{ManagedNamespaceMetadata, SyncResource};
 
 /// The ordered list of stages.
 #[derive(Clone, Debug, Default)]
@@ -132,6 +132,10 @@ pub struct Options {
     pub migrate: bool,
     /// A further manager of which the same is true.
     pub migrate_also: Option<String>,
+    /// Whether nothing is written: what would be is rehearsed and told.
+    pub dry_run: bool,
+    /// The only objects that are applied or pruned, without hooks; all when empty.
+    pub only: Vec<SyncResource>,
     /// `CreateNamespace=true` on the Application, with the labels and annotations that the Namespace is given; `None` also where it is
     /// known to be there and needs none.
     pub create_namespace: Option<ManagedNamespaceMetadata>,
@@ -148,6 +152,8 @@ impl Default for Options {
             prune_consent: Consent::Yes,
             delete_consent: Consent::Yes,
             propagation: Propagation::Foreground,
+            dry_run: false,
+            only: Vec::new(),
             replace: false,
             force: false,
             migrate: true,
@@ -159,6 +165,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether an object is among those that are asked for.
+    fn selects(&self, key: &ObjectKey) -> bool {
+        self.only.is_empty() || self.only.iter().any(|resource| names(resource, key))
+    }
+
     /// Whether an object is replaced as a whole instead of merged (`Replace=true`).
     pub fn replaces(&self, manifest: &Manifest) -> bool {
         manifest.settings.options.replace.unwrap_or(self.replace)
@@ -184,6 +195,9 @@ impl Plan {
         let mut placed = Vec::new();
         for manifest in &desired.manifests {
             let wave = manifest.settings.wave;
+            if !options.selects(&manifest.key) {
+                continue;
+            }
             if let Class::Skipped(reason) = &manifest.settings.class {
                 plan.skip(&manifest.key, wave, false, reason.clone());
             }
@@ -192,6 +206,11 @@ impl Plan {
                     Class::Plain => Work::Apply(manifest.clone()),
                     Class::Hook(_) | Class::Skipped(_) => Work::Hook(manifest.clone()),
                 };
+                if matches!(work, Work::Hook(_)) && !options.only.is_empty() {
+                    // H7: a sync of some objects runs no hooks.
+                    plan.skip(&manifest.key, wave, false, "hooks do not run in a sync of some objects".to_owned());
+                    continue;
+                }
                 if matches!(work, Work::Hook(_))
                     && let Some(reason) = ran(manifest, phase)
                 {
@@ -242,6 +261,19 @@ impl Plan {
         plan
     }
 
+    /// Which of the resources that an operation asks for is neither in the source nor in the cluster, in words.
+    pub fn unmatched(desired: &Desired, members: &Members, owner: &Owner, options: &Options) -> Option<String> {
+        let mut keys = desired.manifests.iter().map(|manifest| &manifest.key).collect::<BTreeSet<_>>();
+        keys.extend(members.iter().filter(|(_, live)| live.is_member(owner)).map(|(key, _)| key));
+        let (index, resource) =
+            options.only.iter().enumerate().find(|(_, resource)| !keys.iter().any(|key| names(resource, key)))?;
+        let kind = GroupKind::new(&resource.group, &resource.kind);
+        let place = resource.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        let near = keys.iter().find(|key| key.kind.kind == kind.kind || *key.name == *resource.name);
+        let near = near.map(|key| format!("; there is {key}")).unwrap_or_default();
+        Some(format!("operation.sync.resources[{index}]: the Application has no {kind} {place}{}{near}", resource.name))
+    }
+
     /// Whether the plan has hooks or more than one stage, so that it is rehearsed before the first write.
     pub fn needs_rehearsal(&self) -> bool {
         self.stages.len() > 1
@@ -269,7 +301,7 @@ impl Plan {
         let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
         let mut prunes = Vec::new();
         for (key, live) in members {
-            if !live.is_member(owner) || wanted.contains(key) || live.hook.is_some() {
+            if !live.is_member(owner) || wanted.contains(key) || live.hook.is_some() || !options.selects(key) {
                 continue;
             }
             match kept_at_prune(key, live, options) {
@@ -308,6 +340,12 @@ impl Plan {
             }
         }
     }
+}
+
+fn names(resource: &SyncResource, key: &ObjectKey) -> bool {
+    key.kind.is(&resource.group, &resource.kind)
+        && *key.name == *resource.name
+        && resource.namespace.as_deref().is_none_or(|namespace| key.namespace.as_deref() == Some(namespace))
 }
 
 /// The policies that count for a hook: as written, else `BeforeHookCreation` (D1).

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::attempt::{Finish, Operation, Row, What};
 use super::ledger::{HookId, HookOutcome, HookRecord, Ledger, RecordStage};
+use super::lifecycle;
 use super::membership::HookRun;
 use super::object::{Digest, GroupKind, ObjectKey};
 use super::plan::Options;
@@ -19,6 +20,8 @@ pub struct Recovered {
     pub ledger: Ledger,
     /// The operation that had not ended.
     pub running: Option<Running>,
+    /// The latest operation about the whole source.
+    pub attempted: Option<api::Attempted>,
 }
 
 /// An operation that had not ended.
@@ -69,7 +72,10 @@ pub fn recover(status: Option<&api::ApplicationStatus>) -> Recovered {
     let state = status.operation_state.as_ref().filter(|state| !state.phase.is_ended());
     let first_write = state.and_then(|state| state.first_write_at);
     let running = state.map(|state| running(state, &hooks));
-    Recovered { ledger: Ledger::recovered(hooks, kinds, first_write), running }
+    // A status of an earlier version does not have it.
+    let ended = status.operation_state.as_ref().filter(|state| state.phase.is_ended());
+    let attempted = status.attempted.clone().or_else(|| ended.and_then(lifecycle::attempted));
+    Recovered { ledger: Ledger::recovered(hooks, kinds, first_write), running, attempted }
 }
 
 fn running(state: &api::OperationState, hooks: &BTreeMap<HookId, HookRecord>) -> Running {

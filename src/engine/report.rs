@@ -2,21 +2,23 @@
 
 mod records;
 mod rows;
+mod stage;
+mod verdicts;
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::attempt::{Attempt, Course, Operation, Running, TaskRun, TaskState};
+use super::attempt::{Attempt, Course, Finish, Operation};
 use super::desired::Desired;
 use super::health::Health;
 use super::ledger::Ledger;
 use super::live::Members;
 use super::object::{ObjectKey, Owner};
-use super::plan::{Options, Plan, Stage};
+use super::plan::{Options, Plan};
 use super::settings::Class;
-use crate::api::conditions::{self, ReadyReason, Reason, ReconcilingReason, StalledReason};
+use crate::api::conditions;
 use crate::api::{self, ApplicationStatus, HealthStatus, OperationPhase, OperationState, SyncStatus};
 
 /// Everything that a status is made of.
@@ -44,6 +46,8 @@ pub struct Standing<'a> {
     pub request: Option<&'a api::Operation>,
     /// The latest operation that is over or waits for its next attempt.
     pub last: Option<&'a OperationState>,
+    /// The latest operation about the whole source.
+    pub attempted: Option<&'a api::Attempted>,
     /// Ended operations, the latest first.
     pub history: &'a [api::HistoryEntry],
     /// Conditions of the last status.
@@ -55,8 +59,6 @@ const READING_BUDGET: usize = 256 * 1024;
 /// What an operation says is at most this long: its message, its line of the history, a row of it.
 const LONGEST_MESSAGE: usize = 16 * 1024;
 const LONGEST_LINE: usize = 1024;
-/// Most objects that `blockedOn` names.
-const MOST_BLOCKED: usize = 20;
 
 /// The status.
 pub fn status(standing: Standing<'_>) -> ApplicationStatus {
@@ -65,7 +67,7 @@ pub fn status(standing: Standing<'_>) -> ApplicationStatus {
     let health = health_summary(standing, &resources);
     let state = standing.attempt.map(|attempt| running_state(standing, attempt)).or_else(|| standing.last.cloned());
     let mut conditions = standing.conditions.to_vec();
-    for (reason, message) in verdicts(standing, &sync, &health, state.as_ref()) {
+    for (reason, message) in verdicts::verdicts(standing, &sync, &health, state.as_ref()) {
         conditions::set(&mut conditions, reason, &first_line(&message), Some(standing.generation), standing.now);
     }
     let total = i64::try_from(resources.len()).ok();
@@ -80,6 +82,7 @@ pub fn status(standing: Standing<'_>) -> ApplicationStatus {
         resources: resources.into_iter().map(|resource| resource.row).collect(),
         hooks: records::hooks(standing.ledger, latest_id.as_deref()),
         inventory: inventory(standing.ledger),
+        attempted: standing.attempted.cloned(),
         history: standing.history.to_vec(),
     };
     cut(&mut status);
@@ -98,8 +101,8 @@ pub fn ended_state(
     let last = attempt.rows.last().map(|row| (row.phase, row.wave));
     state.message = Some(shortened(message, LONGEST_MESSAGE));
     state.finished_at = Some(now);
-    state.stage =
-        last.and_then(|(phase, wave)| ended_stage(&attempt.plan, phase, wave, attempt.operation.attempt_started_at));
+    state.stage = last
+        .and_then(|(phase, wave)| stage::ended_stage(&attempt.plan, phase, wave, attempt.operation.attempt_started_at));
     state.sync_result = Some(rows::result(attempt, None));
     state
 }
@@ -136,14 +139,31 @@ pub fn history_entry(state: &OperationState, now: Timestamp) -> api::HistoryEntr
     }
 }
 
+/// What a dry run has found, in one line; the rows tell it object by object.
+pub fn previewed(attempt: &Attempt) -> String {
+    let would = |word: &str| {
+        let said = |row: &&super::attempt::Row| matches!(&row.finish, Finish::Skipped(note) if note.starts_with(word));
+        attempt.rows.iter().filter(said).count()
+    };
+    format!(
+        "dry run: {} would be created, {} changed, {} deleted, {} unchanged, {} hooks would run; nothing was written",
+        would("would be created"),
+        would("would be changed") + would("would be deleted and made anew"),
+        would("would be deleted") - would("would be deleted and made anew"),
+        would("unchanged"),
+        would("would run"),
+    )
+}
+
 /// The line that says where an attempt is and what it waits for (F76).
 pub fn progress(attempt: &Attempt) -> String {
     match &attempt.course {
         Course::Begin | Course::Rights => "checks the rights of the service account".to_owned(),
-        Course::Rehearsal { open, .. } => format!("rehearses what will change: {} dry runs to go", open.len()),
+        Course::Rehearsal(rehearsal) => {
+            format!("rehearses what will change: {} dry runs to go", rehearsal.open.len())
+        }
         Course::Stage(running) | Course::SyncFail(running) => {
-            let stage = running.stage(&attempt.plan);
-            let text = stage_text(stage, running, &attempt.plan);
+            let text = stage::stage_text(running.stage(&attempt.plan), running, &attempt.plan);
             let waiting: Vec<_> = running.runs.iter().filter(|run| !run.is_over()).collect();
             let prefix = attempt.failure.as_ref().map(|failure| format!("{failure}; ")).unwrap_or_default();
             match waiting.iter().find_map(|run| Some((run, run.blocked.as_ref()?))) {
@@ -275,93 +295,6 @@ fn health_summary(standing: Standing<'_>, resources: &[Resource]) -> api::Health
     }
 }
 
-fn verdicts(
-    standing: Standing<'_>,
-    sync: &api::SyncSummary,
-    health: &api::HealthSummary,
-    state: Option<&OperationState>,
-) -> [(Reason, String); 3] {
-    let message = state.and_then(|state| state.message.clone()).unwrap_or_default();
-    let phase = state.map(|state| state.phase);
-    let waits_for_retry = standing.attempt.is_none() && phase == Some(OperationPhase::Running);
-    let failed = matches!(phase, Some(OperationPhase::Failed | OperationPhase::Error));
-    let current = state.and_then(|state| state.revision.as_deref()) == standing.revision;
-    let health_text = health.message.clone().unwrap_or_default();
-    let ready = if standing.deleting {
-        (ReadyReason::Deleting, message.clone())
-    } else if let Err(problem) = standing.desired {
-        (ReadyReason::InvalidSource, problem.to_owned())
-    } else if standing.attempt.is_some() || waits_for_retry {
-        (ReadyReason::OperationRunning, message.clone())
-    } else if failed && current {
-        (ReadyReason::OperationFailed, message.clone())
-    } else if sync.status != SyncStatus::Synced {
-        (ReadyReason::OutOfSync, out_of_sync(standing))
-    } else {
-        let reason = match health.status {
-            HealthStatus::Healthy => ReadyReason::Healthy,
-            HealthStatus::Progressing => ReadyReason::Progressing,
-            HealthStatus::Suspended => ReadyReason::Suspended,
-            HealthStatus::Missing => ReadyReason::Missing,
-            HealthStatus::Degraded => ReadyReason::Degraded,
-            HealthStatus::Unknown => ReadyReason::Unknown,
-        };
-        let healthy = "everything is applied and healthy".to_owned();
-        (reason, if reason == ReadyReason::Healthy { healthy } else { health_text.clone() })
-    };
-    let reconciling = if standing.deleting {
-        (ReconcilingReason::Deleting, message.clone())
-    } else if waits_for_retry {
-        (ReconcilingReason::WaitingForRetry, message.clone())
-    } else if phase == Some(OperationPhase::Terminating) {
-        (ReconcilingReason::Terminating, message.clone())
-    } else if standing.attempt.is_some() {
-        (ReconcilingReason::OperationRunning, message.clone())
-    } else if ready.0 == ReadyReason::Progressing {
-        (ReconcilingReason::Progressing, health_text)
-    } else {
-        (ReconcilingReason::Idle, "there is nothing to do".to_owned())
-    };
-    let stalled = match ready.0 {
-        ReadyReason::InvalidSource => (StalledReason::SourceUnusable, ready.1.clone()),
-        ReadyReason::OperationFailed => (stalled_reason(&message), message),
-        _ => (StalledReason::NotStalled, "nothing stands still".to_owned()),
-    };
-    [
-        (Reason::Ready(ready.0), ready.1),
-        (Reason::Reconciling(reconciling.0), reconciling.1),
-        (Reason::Stalled(stalled.0), stalled.1),
-    ]
-}
-
-fn stalled_reason(message: &str) -> StalledReason {
-    if message.contains(" may not ") {
-        StalledReason::Forbidden
-    } else if message.contains("the rehearsal was refused") {
-        StalledReason::RehearsalRefused
-    } else if message.contains("belongs to the Application") {
-        StalledReason::OwnedByOther
-    } else if message.contains(" within ") {
-        StalledReason::DeadlinePassed
-    } else {
-        StalledReason::OperationFailed
-    }
-}
-
-fn out_of_sync(standing: Standing<'_>) -> String {
-    let manifests = standing.desired.map(|desired| desired.manifests.as_slice()).unwrap_or_default();
-    let wanted: BTreeSet<_> = manifests.iter().map(|manifest| &manifest.key).collect();
-    let extra = standing
-        .members
-        .iter()
-        .any(|(key, live)| live.is_member(standing.owner) && live.hook.is_none() && !wanted.contains(key));
-    if extra {
-        "the cluster has objects that are no longer in the source; a sync with prune removes them".to_owned()
-    } else {
-        "the cluster does not carry what the source says".to_owned()
-    }
-}
-
 fn running_state(standing: Standing<'_>, attempt: &Attempt) -> OperationState {
     let phase = if attempt.stop == Some(super::attempt::Stop::Terminate) {
         OperationPhase::Terminating
@@ -378,15 +311,14 @@ fn running_state(standing: Standing<'_>, attempt: &Attempt) -> OperationState {
         .map(|deadline| deadline.max(attempt.grace_until));
     let running = match &attempt.course {
         Course::Stage(running) | Course::SyncFail(running) => Some(running),
-        Course::Begin | Course::Rights | Course::Rehearsal { .. } | Course::Tidying { .. } | Course::Ended(_) => None,
+        Course::Begin | Course::Rights | Course::Rehearsal(_) | Course::Tidying { .. } | Course::Ended(_) => None,
     };
     state.stage = match running {
-        Some(running) => Some(stage_status(running, &attempt.plan)),
+        Some(running) => Some(stage::stage_status(running, &attempt.plan)),
         // Between the stages (clean-up at the end) the last one stays shown.
-        None => attempt
-            .rows
-            .last()
-            .and_then(|row| ended_stage(&attempt.plan, row.phase, row.wave, attempt.operation.attempt_started_at)),
+        None => attempt.rows.last().and_then(|row| {
+            stage::ended_stage(&attempt.plan, row.phase, row.wave, attempt.operation.attempt_started_at)
+        }),
     };
     state.sync_result = Some(rows::result(attempt, running));
     state
@@ -412,101 +344,6 @@ fn head(operation: &Operation, request: Option<&api::Operation>, phase: Operatio
         stage: None,
         sync_result: None,
     }
-}
-
-fn stage_status(running: &Running, plan: &Plan) -> api::StageStatus {
-    let stage = running.stage(plan);
-    let mut waiting: Vec<&TaskRun> = running.runs.iter().filter(|run| !run.is_over()).collect();
-    let total = waiting.len();
-    waiting.sort_by_key(|run| run.blocked.is_none());
-    api::StageStatus {
-        phase: stage.phase,
-        wave: stage.wave,
-        index: index(running, plan),
-        total: i64::try_from(plan.stages.len()).unwrap_or(i64::MAX),
-        text: stage_text(stage, running, plan),
-        since: running.since,
-        deadline: running.runs.iter().filter(|run| !run.is_over()).filter_map(|run| run.deadline).max(),
-        blocked_on: waiting.iter().take(MOST_BLOCKED).map(|run| blocked_on(run, running.since)).collect(),
-        blocked_total: i64::try_from(total).ok().filter(|total| *total > 0),
-    }
-}
-
-fn blocked_on(run: &TaskRun, since: Timestamp) -> api::BlockedOn {
-    let (health, reason, since) = match &run.blocked {
-        Some(blocked) => (blocked.health, blocked.reason.clone(), blocked.since),
-        None => {
-            let there = run.applied || run.written.is_some();
-            (if there { "Progressing" } else { "Missing" }, waiting_for(run), run.started.unwrap_or(since))
-        }
-    };
-    api::BlockedOn {
-        group: run.key.kind.group.to_string(),
-        kind: run.key.kind.kind.to_string(),
-        namespace: run.key.namespace.as_deref().map(str::to_owned),
-        name: run.key.name.to_string(),
-        health: HealthStatus::parse(health).unwrap_or_default(),
-        reason: Some(shortened(reason, LONGEST_LINE)),
-        since: Some(since),
-    }
-}
-
-fn waiting_for(run: &TaskRun) -> String {
-    match &run.state {
-        TaskState::Held => "waits for its turn in the stage",
-        TaskState::Confirming => "waits for a person's confirmation",
-        TaskState::Writing | TaskState::Replacing | TaskState::Migrating => "is being written",
-        TaskState::Rehearsing { .. } => "cannot be changed; a dry run tells whether it can be made anew",
-        TaskState::Deleting { .. } => "is being deleted",
-        TaskState::Looking(_) => "is being looked at",
-        TaskState::Recording { .. } => "waits until its record is durable",
-        TaskState::Collecting { .. } => "has failed; the evidence is gathered",
-        TaskState::Stopping { .. } | TaskState::Draining { .. } => "is being stopped",
-        TaskState::After(_) => "was refused; it is tried again after the others of its stage",
-        TaskState::Backoff { .. } | TaskState::Leaving { .. } | TaskState::Waiting | TaskState::Running { .. } => {
-            "is on its way"
-        }
-        TaskState::Over(_) => "is over",
-    }
-    .to_owned()
-}
-
-fn index(running: &Running, plan: &Plan) -> i64 {
-    let before = if running.sync_fail { plan.stages.len() } else { 0 };
-    i64::try_from(before + running.index + 1).unwrap_or(i64::MAX)
-}
-
-/// `Sync 1 (3/5)`; stages of SyncFail are not counted among the others.
-fn stage_text(stage: &Stage, running: &Running, plan: &Plan) -> String {
-    if running.sync_fail {
-        format!("{} {}", stage.phase, stage.wave)
-    } else {
-        format!("{} {} ({}/{})", stage.phase, stage.wave, running.index + 1, plan.stages.len())
-    }
-}
-
-/// The stage where an operation ended.
-fn ended_stage(plan: &Plan, phase: api::Phase, wave: i64, since: Timestamp) -> Option<api::StageStatus> {
-    let total = plan.stages.len();
-    let place = plan.stages.iter().position(|stage| stage.phase == phase && stage.wave == wave);
-    let (index, text) = match place {
-        Some(place) => (place + 1, format!("{phase} {wave} ({}/{total})", place + 1)),
-        None => {
-            let place = plan.sync_fail.iter().position(|stage| stage.phase == phase && stage.wave == wave)?;
-            (total + place + 1, format!("{phase} {wave}"))
-        }
-    };
-    Some(api::StageStatus {
-        phase,
-        wave,
-        index: i64::try_from(index).ok()?,
-        total: i64::try_from(total).ok()?,
-        text,
-        since,
-        deadline: None,
-        blocked_on: Vec::new(),
-        blocked_total: None,
-    })
 }
 
 fn inventory(ledger: &Ledger) -> Option<api::Inventory> {

@@ -9,6 +9,7 @@ mod hook;
 mod namespace;
 mod prepare;
 mod prune;
+mod rehearse;
 mod stage;
 mod takeover;
 mod tidy;
@@ -157,7 +158,7 @@ impl Turn<'_> {
 
 fn advance(course: Course, attempt: &mut Attempt, turn: &mut Turn<'_>, fresh: Option<Vec<&Answer>>) -> (Course, bool) {
     match course {
-        Course::Begin | Course::Rights | Course::Rehearsal { .. } => match stopped(attempt) {
+        Course::Begin | Course::Rights | Course::Rehearsal(_) => match stopped(attempt) {
             Some(ending) => {
                 let unfinished = if attempt.stop == Some(Stop::Deleted) { None } else { stage::reenter(turn) };
                 match unfinished {

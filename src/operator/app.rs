@@ -23,7 +23,7 @@ use crate::cluster::application;
 use crate::cluster::limit;
 use crate::cluster::view::AppView;
 use crate::engine::action::{Answer, Fault, FaultKind};
-use crate::engine::attempt::{Attempt, Course, Operation};
+use crate::engine::attempt::{Attempt, Course, Operation, Row};
 use crate::engine::desired::Desired;
 use crate::engine::ledger::Ledger;
 use crate::engine::lifecycle::{self, Departure, Next, Situation};
@@ -64,6 +64,10 @@ pub(super) struct Actor {
     /// An operation that waits: for its next attempt, or until it can begin.
     waiting: Option<Waiting>,
     last: Option<api::OperationState>,
+    /// The request that was taken up and has not been cleared yet, with the generation at which it was.
+    taken: Option<(i64, api::Operation)>,
+    /// The latest operation about the whole source.
+    attempted: Option<api::Attempted>,
     history: Vec<api::HistoryEntry>,
     answers: FuturesUnordered<BoxFuture<'static, (u64, Option<Answer>)>>,
     /// Number of the attempt whose answers count: tasks of different attempts have the same names.
@@ -101,9 +105,11 @@ struct Waiting {
 }
 
 /// What a status says of an attempt that goes on.
+#[derive(Default)]
 struct Resumed {
     failing: Option<String>,
     terminating: bool,
+    rows: Vec<Row>,
 }
 
 /// After a restart every wait gets at least this long to be judged anew (V2).
@@ -143,6 +149,8 @@ impl Actor {
             request: None,
             waiting: None,
             last: None,
+            taken: None,
+            attempted: None,
             history: Vec::new(),
             answers: FuturesUnordered::new(),
             serial: 0,
@@ -183,6 +191,7 @@ impl Actor {
         let status = self.application.status.as_ref();
         let recovered = recover(status);
         self.ledger = recovered.ledger;
+        self.attempted = recovered.attempted;
         self.attempt = None;
         self.waiting = None;
         self.request = None;
@@ -205,10 +214,11 @@ impl Actor {
                 is_retry: running.retry_at.is_some(),
                 operation: running.operation,
                 until: Instant::now() + pause,
-                resumed: running
-                    .retry_at
-                    .is_none()
-                    .then_some(Resumed { failing: running.failing, terminating: running.terminating }),
+                resumed: running.retry_at.is_none().then_some(Resumed {
+                    failing: running.failing,
+                    terminating: running.terminating,
+                    rows: running.rows,
+                }),
             });
         }
     }
@@ -397,6 +407,7 @@ impl Actor {
     async fn decide(&mut self) {
         let Some(source) = &self.source else { return };
         let application = self.application.clone();
+        self.taken = self.taken.take().filter(|_| application.operation.is_some());
         let ended = self.last.as_ref().filter(|last| last.phase.is_ended());
         let approved = ended.is_some_and(|ended| lifecycle::approved_since(&application, ended.started_at));
         let would_prune = match (&source.wants, lifecycle::options(&application, None)) {
@@ -417,6 +428,8 @@ impl Actor {
             revision: &source.revision,
             running,
             ended,
+            taken: self.taken.as_ref().map(|(_, request)| request),
+            attempted: self.attempted.as_ref(),
             would_prune,
             approved,
         });
@@ -424,6 +437,8 @@ impl Actor {
             Next::Rest => {}
             Next::Start(operation, request) => {
                 tracing::info!(application = %self.owner, operation = %operation.id, revision = %operation.revision, "starts an operation");
+                let generation = application.metadata.generation.unwrap_or(0);
+                self.taken = request.clone().map(|request| (generation, request));
                 self.request = request;
                 self.waiting =
                     Some(Waiting { operation: *operation, until: Instant::now(), resumed: None, is_retry: false });
@@ -435,9 +450,11 @@ impl Actor {
                 });
                 let nothing_to_record =
                     running.is_none() && application.operation.as_ref().is_some_and(|o| o.terminate.is_some());
-                if nothing_to_record || recorded >= application.metadata.generation {
-                    if self.writer.writing.is_none() {
-                        self.change(application::clear_request()).await;
+                let taken_at =
+                    self.taken.as_ref().map(|(generation, _)| *generation).or(application.metadata.generation);
+                if nothing_to_record || recorded >= taken_at {
+                    if self.writer.writing.is_none() && self.change(application::clear_request()).await {
+                        self.taken = None;
                     }
                 } else if self.writer.writing.is_none() {
                     self.writer.hurry();
@@ -520,6 +537,7 @@ impl Actor {
                 attempt: self.attempt.as_ref(),
                 request: self.request.as_ref(),
                 last: self.last.as_ref(),
+                attempted: self.attempted.as_ref(),
                 history: &self.history,
                 conditions,
             })

@@ -55,9 +55,8 @@ fn blocked(application: &Application) -> String {
         .join("; ")
 }
 
-async fn namespace_of(place: &Place, name: &str) -> Option<Value> {
+fn namespace_of(name: &str) -> Option<Value> {
     let output = kubectl(&["get", "namespace", name, "--ignore-not-found", "-o", "json"]);
-    let _ = place;
     serde_json::from_str(&output).ok()
 }
 
@@ -81,7 +80,7 @@ async fn o10_f65_a_missing_destination_is_created_before_every_hook_and_is_never
     let writes = place.writes().await;
     let order: Vec<_> = writes.iter().filter(|entry| entry.code == 201).map(entry_name).collect();
     assert_eq!(order, [destination.as_str(), "early", "settings"], "the namespace comes before the hook of wave -3");
-    let namespace = namespace_of(&place, &destination).await.unwrap();
+    let namespace = namespace_of(&destination).unwrap();
     assert_eq!(namespace.pointer("/metadata/labels/team"), Some(&json!("shop")));
     assert_eq!(namespace.pointer("/metadata/annotations/contact"), Some(&json!("shop@example.com")));
     assert_eq!(namespace.pointer("/metadata/labels").unwrap().get("applyset.kubernetes.io/part-of"), None);
@@ -89,7 +88,7 @@ async fn o10_f65_a_missing_destination_is_created_before_every_hook_and_is_never
     place.applications().delete("app", &DeleteParams::default()).await.unwrap();
     eventually("app is gone", || async { place.applications().get_opt("app").await.unwrap().is_none().then_some(()) })
         .await;
-    let namespace = namespace_of(&place, &destination).await.unwrap();
+    let namespace = namespace_of(&destination).unwrap();
     assert!(namespace.pointer("/metadata/deletionTimestamp").is_none(), "{namespace}");
 }
 
@@ -216,7 +215,7 @@ async fn v27_a_namespace_with_objects_of_another_application_is_neither_pruned_n
     place.applications().delete("one", &DeleteParams::default()).await.unwrap();
     eventually("one is gone", || async { place.applications().get_opt("one").await.unwrap().is_none().then_some(()) })
         .await;
-    let namespace = namespace_of(&place, &shared).await.unwrap();
+    let namespace = namespace_of(&shared).unwrap();
     assert!(namespace.pointer("/metadata/deletionTimestamp").is_none(), "{namespace}");
 }
 
@@ -363,4 +362,88 @@ async fn a_take_over_leaves_the_fields_of_others_alone_where_the_migration_is_tu
     place.ended("app", OperationPhase::Succeeded).await;
     let object = place.get("v1", "ConfigMap", "settings").await.unwrap();
     assert_eq!(object.pointer("/data"), Some(&json!({"value": "new", "stale": "old"})));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f36_a_dry_run_ends_by_itself_tells_each_stage_and_writes_nothing() {
+    let place = Place::new("dry-run").await;
+    let hook = |name: &str, phase: &str| job(name, &[("argocd.argoproj.io/hook", phase)], &[]);
+    let first = [hook("migrate", "PreSync"), config_map("kept", &[], "1"), config_map("old", &[], "1")].concat();
+    place.apply_with("app", &first, options(&[])).await;
+    let state = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap();
+    // From here on nothing happens by itself.
+    let mut manual = options(&[]);
+    manual["syncPolicy"]["automated"] = json!({"enabled": false, "prune": true});
+    let second = [
+        hook("migrate", "PreSync"),
+        config_map("kept", &[], "1"),
+        config_map("new", &[], "1"),
+        hook("mend", "SyncFail"),
+    ];
+    place.apply_with("app", &second.concat(), manual.clone()).await;
+    place
+        .status("app", "OutOfSync", |status| {
+            status.sync.as_ref().is_some_and(|sync| sync.status.as_str() == "OutOfSync")
+        })
+        .await;
+    let before = place.writes().await.len();
+    place.ask("app", json!({"sync": {"dryRun": true, "prune": true}})).await;
+    let status = place.ended_after("app", &state.id, OperationPhase::Succeeded).await;
+    let dry = status.operation_state.unwrap();
+    assert_eq!(
+        dry.message.as_deref(),
+        Some("dry run: 1 would be created, 0 changed, 1 deleted, 1 unchanged, 1 hooks would run; nothing was written")
+    );
+    let rows = dry.sync_result.unwrap().resources;
+    let told = |name: &str| rows.iter().find(|row| row.name == name).unwrap().message.clone().unwrap();
+    assert_eq!(told("migrate"), "would run (dry run)");
+    assert_eq!(told("mend"), "if the attempt fails: would run (dry run)");
+    assert_eq!(told("kept"), "unchanged (dry run)");
+    assert_eq!(told("old"), "would be deleted (dry run)");
+    assert_eq!(place.writes().await.len(), before, "nothing was written");
+    assert_eq!(status.history.len(), 1, "a dry run is no part of the history");
+    // One that finds a refusal fails, and says which; an automated Application is not synced for it.
+    let broken = config_map("new", &[], "1").replace("\"value\":\"1\"", "\"value\":1");
+    place.apply_with("app", &broken, manual).await;
+    place.ask("app", json!({"sync": {"dryRun": true}})).await;
+    let failed = place.ended_after("app", &dry.id, OperationPhase::Failed).await;
+    let message = failed.operation_state.unwrap().message.unwrap();
+    assert!(message.contains("nothing was written") && message.contains("ConfigMap"), "{message}");
+    assert_eq!(place.writes().await.len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h7_a_sync_of_some_objects_touches_only_those_and_runs_no_hook() {
+    let place = Place::new("selective").await;
+    let manifests = |value: &str| {
+        [
+            job("migrate", &[("argocd.argoproj.io/hook", "PreSync")], &[]),
+            config_map("one", &[], value),
+            config_map("two", &[], value),
+        ]
+        .concat()
+    };
+    let mut manual = options(&[]);
+    manual["syncPolicy"]["automated"] = json!({"enabled": false});
+    place.apply_with("app", &manifests("1"), options(&[])).await;
+    let first = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap();
+    place.apply_with("app", &manifests("2"), manual.clone()).await;
+    place.ask("app", json!({"sync": {"resources": [{"kind": "ConfigMap", "name": "one"}]}})).await;
+    let status = place.ended_after("app", &first.id, OperationPhase::Succeeded).await;
+    let value = |object: Value| object.pointer("/data/value").unwrap().as_str().unwrap().to_owned();
+    assert_eq!(value(place.get("v1", "ConfigMap", "one").await.unwrap()), "2");
+    assert_eq!(value(place.get("v1", "ConfigMap", "two").await.unwrap()), "1");
+    assert_eq!(place.creates("jobs", "migrate").await, 1, "the hook of the first sync alone");
+    assert_eq!(status.history.len(), 2);
+    let partial = status.operation_state.unwrap();
+    // What is not there is named.
+    place.ask("app", json!({"sync": {"resources": [{"kind": "ConfigMap", "name": "three"}]}})).await;
+    let failed = place.ended_after("app", &partial.id, OperationPhase::Failed).await.operation_state.unwrap();
+    let message = failed.message.unwrap();
+    assert!(message.starts_with("operation.sync.resources[0]: the Application has no ConfigMap three"), "{message}");
+    // The revision as a whole has not been synced by that: automation does it, with its hook.
+    place.apply_with("app", &manifests("2"), options(&[])).await;
+    place.ended_after("app", &failed.id, OperationPhase::Succeeded).await;
+    assert_eq!(value(place.get("v1", "ConfigMap", "two").await.unwrap()), "2");
+    assert_eq!(place.creates("jobs", "migrate").await, 2);
 }

@@ -1,6 +1,7 @@
 //! The rows of a status: what an operation did to each object.
 
-use super::{LONGEST_LINE, shortened, waiting_for};
+use super::stage::waiting_for;
+use super::{LONGEST_LINE, shortened};
 use crate::api;
 use crate::engine::attempt::{Attempt, Finish, Row, Running, TaskRun, TaskState, What};
 use crate::engine::object::ObjectKey;

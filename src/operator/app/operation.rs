@@ -79,6 +79,13 @@ impl Actor {
             let problem = "the source holds no manifest, so that everything would be pruned; set syncPolicy.automated.allowEmpty if that is meant";
             return self.fail_unplanned(&waiting.operation, problem.to_owned()).await;
         }
+        if let Some(desired) = desired.as_ref().filter(|_| !waiting.operation.deletion) {
+            let options = &waiting.operation.options;
+            let unmatched = self.view.peek(|members| Plan::unmatched(desired, members, &self.owner, options));
+            if let Some(problem) = unmatched {
+                return self.fail_unplanned(&waiting.operation, problem).await;
+            }
+        }
         if waiting.operation.deletion && self.namespace_goes().await {
             // The account and its bindings are gone already: nobody is waited for, members here go with the namespace.
             self.tell(
@@ -166,7 +173,7 @@ impl Actor {
                 self.tell(Type::Warning, "ManifestWarning", "Sync", &warnings.join("; "));
             }
         }
-        let Resumed { failing, terminating } = resumed.unwrap_or(Resumed { failing: None, terminating: false });
+        let Resumed { failing, terminating, rows } = resumed.unwrap_or_default();
         self.attempt = Some(Attempt {
             owner: self.owner.clone(),
             operation,
@@ -174,7 +181,7 @@ impl Actor {
             timeouts: Timeouts { sync: timeouts.sync, stage: timeouts.stage, hook: timeouts.hook },
             grace_until,
             course: Course::Begin,
-            rows: Vec::new(),
+            rows,
             failure: failing,
             denied: false,
             stop: terminating.then_some(Stop::Terminate),
@@ -246,7 +253,7 @@ impl Actor {
                 let late = self.has_latecomers(&attempt);
                 if late || !self.release().await {
                     // The same attempt goes on: its hooks have run.
-                    let resumed = Some(Resumed { failing: None, terminating: false });
+                    let resumed = Some(Resumed::default());
                     let until = Instant::now() + if late { Duration::ZERO } else { AGAIN / 4 };
                     self.waiting = Some(Waiting { operation: attempt.operation, until, resumed, is_retry: false });
                 } else {
@@ -255,6 +262,12 @@ impl Actor {
             }
             // What follows is that the Application goes.
             Ending::Stopped(..) if attempt.operation.deletion => {}
+            Ending::Succeeded if attempt.operation.options.dry_run => {
+                self.close(state(OperationPhase::Succeeded, report::previewed(&attempt)));
+            }
+            Ending::Failed(cause) if attempt.operation.options.dry_run => {
+                self.close(state(OperationPhase::Failed, cause));
+            }
             Ending::Succeeded => {
                 let message =
                     format!("{} objects applied and healthy, {} hooks ended well", applied(&attempt), hooks(&attempt));
@@ -316,8 +329,13 @@ impl Actor {
             }
         };
         tracing::info!(application = %self.owner, operation = %state.id, phase = %state.phase, message, "an operation has ended");
-        self.history.insert(0, report::history_entry(&state, now()));
-        self.history.truncate(self.application.revision_history_limit());
+        if !lifecycle::is_dry_run(&state) {
+            self.history.insert(0, report::history_entry(&state, now()));
+            self.history.truncate(self.application.revision_history_limit());
+        }
+        if !lifecycle::is_partial(&state) {
+            self.attempted = lifecycle::attempted(&state);
+        }
         self.last = Some(state);
         self.request = None;
         self.writer.hurry();

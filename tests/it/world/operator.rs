@@ -226,12 +226,15 @@ impl Operator {
         }
         let running =
             self.state.as_ref().map(|state| &state.attempt.operation).or(self.waiting.as_ref().map(|(o, _)| o));
+        let attempted = self.last.as_ref().and_then(lifecycle::attempted);
         let situation = Situation {
             now: round.now,
             application: round.application,
             revision: &round.desired.revision,
             running,
             ended: self.last.as_ref(),
+            taken: None,
+            attempted: attempted.as_ref(),
             would_prune: false,
             approved: false,
         };
@@ -385,6 +388,7 @@ impl Operator {
             attempt: self.state.as_ref().map(|state| &state.attempt),
             request: None,
             last: self.last.as_ref(),
+            attempted: None,
             history: &self.history,
             conditions: &[],
         })

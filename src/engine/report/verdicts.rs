@@ -1,0 +1,99 @@
+//! The conditions Ready, Reconciling and Stalled, as kstatus reads them.
+
+use std::collections::BTreeSet;
+
+use super::Standing;
+use crate::api::conditions::{ReadyReason, Reason, ReconcilingReason, StalledReason};
+use crate::api::{self, HealthStatus, OperationPhase, OperationState, SyncStatus};
+use crate::engine::lifecycle;
+
+/// The reasons of the three conditions, with their messages.
+pub(super) fn verdicts(
+    standing: Standing<'_>,
+    sync: &api::SyncSummary,
+    health: &api::HealthSummary,
+    state: Option<&OperationState>,
+) -> [(Reason, String); 3] {
+    // A dry run changes nothing, in what is said of the Application neither.
+    let state = state.filter(|state| !lifecycle::is_dry_run(state));
+    let runs = standing.attempt.is_some_and(|attempt| !attempt.operation.options.dry_run);
+    let message = state.and_then(|state| state.message.clone()).unwrap_or_default();
+    let phase = state.map(|state| state.phase);
+    let waits_for_retry = standing.attempt.is_none() && phase == Some(OperationPhase::Running);
+    let failed = matches!(phase, Some(OperationPhase::Failed | OperationPhase::Error));
+    let current = state.and_then(|state| state.revision.as_deref()) == standing.revision;
+    let health_text = health.message.clone().unwrap_or_default();
+    let ready = if standing.deleting {
+        (ReadyReason::Deleting, message.clone())
+    } else if let Err(problem) = standing.desired {
+        (ReadyReason::InvalidSource, problem.to_owned())
+    } else if runs || waits_for_retry {
+        (ReadyReason::OperationRunning, message.clone())
+    } else if failed && current {
+        (ReadyReason::OperationFailed, message.clone())
+    } else if sync.status != SyncStatus::Synced {
+        (ReadyReason::OutOfSync, out_of_sync(standing))
+    } else {
+        let reason = match health.status {
+            HealthStatus::Healthy => ReadyReason::Healthy,
+            HealthStatus::Progressing => ReadyReason::Progressing,
+            HealthStatus::Suspended => ReadyReason::Suspended,
+            HealthStatus::Missing => ReadyReason::Missing,
+            HealthStatus::Degraded => ReadyReason::Degraded,
+            HealthStatus::Unknown => ReadyReason::Unknown,
+        };
+        let healthy = "everything is applied and healthy".to_owned();
+        (reason, if reason == ReadyReason::Healthy { healthy } else { health_text.clone() })
+    };
+    let reconciling = if standing.deleting {
+        (ReconcilingReason::Deleting, message.clone())
+    } else if waits_for_retry {
+        (ReconcilingReason::WaitingForRetry, message.clone())
+    } else if phase == Some(OperationPhase::Terminating) {
+        (ReconcilingReason::Terminating, message.clone())
+    } else if runs {
+        (ReconcilingReason::OperationRunning, message.clone())
+    } else if ready.0 == ReadyReason::Progressing {
+        (ReconcilingReason::Progressing, health_text)
+    } else {
+        (ReconcilingReason::Idle, "there is nothing to do".to_owned())
+    };
+    let stalled = match ready.0 {
+        ReadyReason::InvalidSource => (StalledReason::SourceUnusable, ready.1.clone()),
+        ReadyReason::OperationFailed => (stalled_reason(&message), message),
+        _ => (StalledReason::NotStalled, "nothing stands still".to_owned()),
+    };
+    [
+        (Reason::Ready(ready.0), ready.1),
+        (Reason::Reconciling(reconciling.0), reconciling.1),
+        (Reason::Stalled(stalled.0), stalled.1),
+    ]
+}
+
+fn stalled_reason(message: &str) -> StalledReason {
+    if message.contains(" may not ") {
+        StalledReason::Forbidden
+    } else if message.contains("the rehearsal was refused") {
+        StalledReason::RehearsalRefused
+    } else if message.contains("belongs to the Application") {
+        StalledReason::OwnedByOther
+    } else if message.contains(" within ") {
+        StalledReason::DeadlinePassed
+    } else {
+        StalledReason::OperationFailed
+    }
+}
+
+fn out_of_sync(standing: Standing<'_>) -> String {
+    let manifests = standing.desired.map(|desired| desired.manifests.as_slice()).unwrap_or_default();
+    let wanted: BTreeSet<_> = manifests.iter().map(|manifest| &manifest.key).collect();
+    let extra = standing
+        .members
+        .iter()
+        .any(|(key, live)| live.is_member(standing.owner) && live.hook.is_none() && !wanted.contains(key));
+    if extra {
+        "the cluster has objects that are no longer in the source; a sync with prune removes them".to_owned()
+    } else {
+        "the cluster does not carry what the source says".to_owned()
+    }
+}
