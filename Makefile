@@ -44,6 +44,7 @@ fmt: ## Format everything
 
 generate: ## Write the generated files
 	cargo run --quiet --locked -- crd > crds/application.yaml.new && mv crds/application.yaml.new crds/application.yaml
+	SWELL_UPDATE_GOLDEN=1 cargo test --quiet --locked --test it docs::
 
 controlplane: ## Build etcd, kube-apiserver and the rest once into the cache; prints the folder
 	@scripts/controlplane.sh

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod crd;
+mod docs;
 mod handover;
 mod health;
 mod laws;
