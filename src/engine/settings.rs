@@ -332,7 +332,13 @@ impl Reader<'_> {
         }
         match native.or(argo) {
             Some(words) => {
-                let phases: Vec<_> = words.iter().filter_map(|word| hook_phase(word)).collect();
+                let mut phases: Vec<_> = words.iter().filter_map(|word| hook_phase(word)).collect();
+                // C11: a delete hook of Helm's stays one beside whatever the other annotation says.
+                if let (Some(Class::Hook(helm)), false) = (&helm, words.is_empty()) {
+                    let more = helm.iter().filter(|phase| is_deletion(**phase) && !phases.contains(phase));
+                    let more: Vec<_> = more.copied().collect();
+                    phases.extend(more);
+                }
                 if !phases.is_empty() {
                     Class::Hook(phases)
                 } else if words.is_empty() {

@@ -8,5 +8,6 @@ mod handover;
 mod health;
 mod laws;
 mod plan;
+mod rules;
 mod simulation;
 mod world;
