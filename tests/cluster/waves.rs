@@ -15,7 +15,7 @@ fn number(object: &DynamicObject) -> u64 {
 }
 
 /// The resourceVersion of the first event of a collection for which `is` holds.
-async fn first_version(api: Api<DynamicObject>, from: String, is: impl Fn(&DynamicObject) -> bool) -> u64 {
+pub(crate) async fn first_version(api: Api<DynamicObject>, from: String, is: impl Fn(&DynamicObject) -> bool) -> u64 {
     let mut events = Box::pin(api.watch(&WatchParams::default(), &from).await.unwrap());
     loop {
         match events.next().await.expect("the watch lasts as long as the test").unwrap() {
@@ -25,7 +25,7 @@ async fn first_version(api: Api<DynamicObject>, from: String, is: impl Fn(&Dynam
     }
 }
 
-async fn now(api: &Api<DynamicObject>) -> String {
+pub(crate) async fn now(api: &Api<DynamicObject>) -> String {
     api.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap()
 }
 
