@@ -18,6 +18,22 @@ pub(crate) struct Pair {
     pub(crate) key: PathBuf,
 }
 
+/// A certificate and its key, in PEM.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+/// A certificate that nobody has signed but itself: whoever is told of it trusts it, and nothing else does.
+pub(crate) fn alone(user: &str, names: &[&str]) -> Result<Identity> {
+    let key = KeyPair::generate()?;
+    let mut params = params(user, None, names)?;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(Identity { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+}
+
 /// All certificates of one cluster.
 #[derive(Debug)]
 pub(crate) struct Certificates {

@@ -21,18 +21,54 @@ use crate::certificates::Pair;
 pub async fn for_service_account(base: &Path, namespace: &str, name: &str, seconds: i64) -> Result<String> {
     let client = client(base).await?;
     let token = request_token(&client, namespace, name, seconds).await?;
+    let (_, cluster) = current(base)?;
+    render(&cluster, &format!("{namespace}/{name}"), &json!({"token": token}))
+}
+
+/// The API server of a kubeconfig.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// Its address.
+    pub(crate) server: String,
+    /// Who vouches for it, in PEM.
+    pub(crate) authority_pem: Vec<u8>,
+}
+
+/// The API server of the current context of the kubeconfig at `base`.
+pub(crate) fn target(base: &Path) -> Result<Target> {
+    let (_, cluster) = current(base)?;
+    let text = |field: &str| {
+        let missing = || format!("the cluster of {} has no {field}", base.display());
+        cluster.get(field).and_then(Value::as_str).with_context(missing)
+    };
+    Ok(Target {
+        server: text("server")?.to_owned(),
+        authority_pem: STANDARD.decode(text("certificate-authority-data")?)?,
+    })
+}
+
+/// Writes the kubeconfig at `base` once more, to `path`, for another server that this certificate stands for.
+pub(crate) fn write_redirected(base: &Path, path: &Path, server: &str, certificate: &str) -> Result<()> {
+    let (user, _) = current(base)?;
+    let token = user.get("token").and_then(Value::as_str);
+    let token = token.with_context(|| format!("the user of {} has no token", base.display()))?;
+    let cluster = json!({"server": server, "certificate-authority-data": STANDARD.encode(certificate)});
+    write(path, &render(&cluster, "redirected", &json!({"token": token}))?)
+}
+
+/// User and cluster of the current context, as JSON; the authority in the cluster itself.
+fn current(base: &Path) -> Result<(Value, Value)> {
     let read = Kubeconfig::read_from(base).with_context(|| format!("cannot read {}", base.display()))?;
     let context = read.current_context.as_deref();
-    let cluster_name = read
+    let context = read
         .contexts
         .iter()
         .find(|candidate| Some(candidate.name.as_str()) == context)
-        .and_then(|named| named.context.as_ref())
-        .map(|context| context.cluster.clone());
+        .and_then(|named| named.context.as_ref());
     let cluster = read
         .clusters
         .iter()
-        .find(|candidate| Some(&candidate.name) == cluster_name.as_ref())
+        .find(|candidate| Some(&candidate.name) == context.map(|context| &context.cluster))
         .and_then(|named| named.cluster.as_ref())
         .with_context(|| format!("{} has no current context with a cluster", base.display()))?;
     let mut cluster = serde_json::to_value(cluster)?;
@@ -46,7 +82,9 @@ pub async fn for_service_account(base: &Path, namespace: &str, name: &str, secon
     if let Some(fields) = cluster.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
     }
-    render(&cluster, &format!("{namespace}/{name}"), &json!({"token": token}))
+    let user = context.and_then(|context| context.user.as_ref());
+    let user = read.auth_infos.iter().find(|candidate| Some(&candidate.name) == user);
+    Ok((serde_json::to_value(user.and_then(|named| named.auth_info.as_ref()))?, cluster))
 }
 
 /// A client for the kubeconfig at `path`; it belongs to the runtime that calls this.

@@ -10,6 +10,7 @@ mod certificates;
 mod cluster;
 mod components;
 mod connection;
+pub mod faults;
 mod keeper;
 mod kubeconfig;
 mod kubelet;

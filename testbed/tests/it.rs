@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests and their helpers say what is wrong by panicking")]
 #![allow(clippy::needless_pass_by_value, reason = "`json!` is written where it is passed")]
 
+mod faults;
+
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
