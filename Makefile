@@ -19,9 +19,9 @@ test: controlplane ## All tests, on the real control plane too
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-fail-fast
 
-test-full: controlplane ## The same with many more property cases and simulated syncs
+test-full: controlplane ## The same with many more property cases and simulated syncs, and a real one hit at every call
 	cargo build --workspace --locked
-	PROPTEST_CASES=20000 SWELL_SIM_SEEDS=20000 cargo test --workspace --locked --no-fail-fast
+	PROPTEST_CASES=20000 SWELL_SIM_SEEDS=20000 SWELL_FIRE=all cargo test --workspace --locked --no-fail-fast
 
 check: ## Format, scripts, lints, docs, dependencies, generated files; what is quick comes first
 	cargo fmt --all -- --check

@@ -111,9 +111,9 @@ fn running(state: &api::OperationState, hooks: &BTreeMap<HookId, HookRecord>) ->
     }
 }
 
-/// The cause alone: what the message of a running SyncFail phase says of that phase is said anew.
+/// The cause alone: what the message of an attempt in SyncFail, or past it, says of that is said anew.
 fn cause(message: &str) -> String {
-    let end = ["; SyncFail ", "; then SyncFail "].iter().filter_map(|words| message.find(words)).min();
+    let end = ["; SyncFail ", "; then SyncFail ", "; cleans up "].iter().filter_map(|words| message.find(words)).min();
     message[..end.unwrap_or(message.len())].to_owned()
 }
 
@@ -192,6 +192,19 @@ mod tests {
         assert!(found.operation.deletion);
         assert!(found.clone().as_far_as_possible(false, Duration::ZERO, now).is_none());
         assert!(found.as_far_as_possible(true, Duration::ZERO, now).is_some());
+    }
+
+    #[test]
+    fn i8_the_cause_of_a_failure_outlives_a_restart_in_sync_fail_and_in_the_clean_up_after_it() {
+        let told = "PostSync wave 0 failed: Job smoke exited with code 3";
+        for message in [
+            told.to_owned(),
+            format!("{told}; SyncFail 0 (1/1) waits for Job notify: runs"),
+            format!("{told}; then SyncFail wave 0 failed: Job notify; SyncFail 1 (2/2)"),
+            format!("{told}; cleans up after its hooks"),
+        ] {
+            assert_eq!(cause(&message), told);
+        }
     }
 
     #[test]

@@ -156,7 +156,10 @@ pub fn previewed(attempt: &Attempt) -> String {
 }
 
 /// The line that says where an attempt is and what it waits for (F76).
+///
+/// The cause of a failure stands before it while there is something left to do: a restart reads it there.
 pub fn progress(attempt: &Attempt) -> String {
+    let prefix = attempt.failure.as_ref().map(|failure| format!("{failure}; ")).unwrap_or_default();
     match &attempt.course {
         Course::Begin | Course::Rights => "checks the rights of the service account".to_owned(),
         Course::Rehearsal(rehearsal) => {
@@ -165,7 +168,6 @@ pub fn progress(attempt: &Attempt) -> String {
         Course::Stage(running) | Course::SyncFail(running) => {
             let text = stage::stage_text(running.stage(&attempt.plan), running, &attempt.plan);
             let waiting: Vec<_> = running.runs.iter().filter(|run| !run.is_over()).collect();
-            let prefix = attempt.failure.as_ref().map(|failure| format!("{failure}; ")).unwrap_or_default();
             match waiting.iter().find_map(|run| Some((run, run.blocked.as_ref()?))) {
                 Some((run, blocked)) => {
                     let more = waiting.len() - 1;
@@ -181,7 +183,7 @@ pub fn progress(attempt: &Attempt) -> String {
                 None => format!("{prefix}{text}"),
             }
         }
-        Course::Tidying { .. } => "cleans up after its hooks".to_owned(),
+        Course::Tidying { .. } => format!("{prefix}cleans up after its hooks"),
         Course::Ended(_) => "has ended".to_owned(),
     }
 }

@@ -108,8 +108,9 @@ struct Waiting {
 #[derive(Default)]
 struct Resumed {
     failing: Option<String>,
-    terminating: bool,
+    /// What was over before.
     rows: Vec<Row>,
+    terminating: bool,
 }
 
 /// After a restart every wait gets at least this long to be judged anew (V2).

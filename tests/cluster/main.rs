@@ -6,6 +6,7 @@ mod crash;
 mod crd;
 mod departure;
 mod endurance;
+mod fire;
 mod gates;
 mod hands;
 mod hooks;

@@ -1,5 +1,7 @@
 //! What every test on the control plane needs: a namespace whose account may deploy, an operator of its own, and waiting with a deadline.
 
+pub(crate) mod proxied;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};

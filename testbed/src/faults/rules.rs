@@ -69,7 +69,7 @@ pub enum Fate {
 }
 
 /// Where the world is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
     /// Before the call is sent on.
     Before,
