@@ -77,4 +77,7 @@ pub struct InitiatedBy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub username: Option<String>,
+    /// Whether it began by itself: for a new revision, a prune, or drift.
+    #[serde(default, skip_serializing_if = "is_false", deserialize_with = "null_is_default")]
+    pub automated: bool,
 }

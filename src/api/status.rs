@@ -123,9 +123,12 @@ pub struct OperationState {
     pub retry_at: Option<Timestamp>,
     /// How many attempts were made after the first.
     pub retry_count: i64,
-    /// Who asked for it; absent for an automated sync.
+    /// Who asked for it, or that it began by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initiated_by: Option<InitiatedBy>,
+    /// Of a self-heal: what had drifted, and who did it. It repairs that and runs no hooks; absent for every other operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_heal: Option<String>,
     /// Where it is, or where it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<StageStatus>,
@@ -363,4 +366,7 @@ pub struct HistoryEntry {
     /// Why; for a failure with its evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// How many self-heals of the revision in a row it stands for, of which the last one is told; absent for every other operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_heals: Option<i64>,
 }

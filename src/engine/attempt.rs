@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::action::{Evidence, Fault, Propagation, TaskId};
+use super::heal::Heal;
 use super::ledger::HookOutcome;
 use super::membership::HookRun;
 use super::object::{Digest, ObjectKey, Owner};
@@ -26,6 +27,8 @@ pub struct Operation {
     pub request_generation: Option<i64>,
     /// Who asked for it.
     pub initiated_by: Option<String>,
+    /// Why it began by itself although its revision was synced: a repair of these objects, without hooks.
+    pub heal: Option<Arc<Heal>>,
     /// Revision of the source.
     pub revision: String,
     /// When the operation started.

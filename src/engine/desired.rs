@@ -77,6 +77,8 @@ pub struct Desired {
     pub revision: String,
     /// The manifests in source order, each identity once.
     pub manifests: Vec<Arc<Manifest>>,
+    /// Where each identity stands among them; hooks with a generated name have none.
+    pub places: BTreeMap<ObjectKey, usize>,
     /// What is odd but no error, for conditions and `swell plan`.
     pub warnings: Vec<String>,
 }
@@ -149,7 +151,7 @@ pub fn desired(documents: Vec<Document>, context: Context<'_>) -> Result<Desired
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Desired { revision: revision(&manifests), manifests, warnings })
+    Ok(Desired { revision: revision(&manifests), manifests, places, warnings })
 }
 
 fn revision(manifests: &[Arc<Manifest>]) -> String {

@@ -84,6 +84,28 @@ fn unite(into: &mut Value, fields: &Value) {
     }
 }
 
+/// The managers beside `manager` that own fields other than the status, with those fields as JSON text (a third of the size of a value in
+/// memory); at most `most`.
+pub fn others(object: &Value, manager: &str, most: usize) -> Vec<(String, Box<str>)> {
+    entries(object)
+        .filter(|entry| entry.get("subresource").and_then(Value::as_str) != Some("status"))
+        .filter_map(|entry| Some((entry.get("manager")?.as_str()?, entry.get("fieldsV1")?)))
+        .filter(|(name, _)| *name != manager)
+        .map(|(name, fields)| (name.to_owned(), fields.to_string().into_boxed_str()))
+        .take(most)
+        .collect()
+}
+
+/// The first field of `manifest` that the entry `ours` does not own any more; nothing if all are covered.
+pub fn lost(manifest: &Value, ours: &Value) -> Option<String> {
+    first(manifest, &|value, path| lost_field(value, entry_at(ours, path), path))
+}
+
+/// The first field of `manifest` that the entry `ours` does not own, and `theirs` does.
+pub fn gained(manifest: &Value, ours: &Value, theirs: &Value) -> Option<String> {
+    first(manifest, &|value, path| gained_field(value, entry_at(ours, path), entry_at(theirs, path), path))
+}
+
 /// Whether every field of `manifest` (in the sent form) is owned by the entry `fields` (a `FieldsV1`).
 ///
 /// Names, not values, are compared: the content is told by the digest in `swell.dev/applied`. An atomic list or map is a
@@ -99,6 +121,98 @@ pub fn covers(manifest: &Value, fields: &Value) -> bool {
 
 fn entries(object: &Value) -> impl Iterator<Item = &Value> {
     object.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Looks at the fields of a manifest, one after the other, until `look` finds something. Identity is not a field that anybody owns.
+fn first(manifest: &Value, look: &dyn Fn(&Value, &str) -> Option<String>) -> Option<String> {
+    manifest.as_object()?.iter().find_map(|(name, value)| match (name.as_str(), value) {
+        ("apiVersion" | "kind", _) => None,
+        ("metadata", Value::Object(metadata)) => metadata
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "name" | "namespace" | "generateName"))
+            .find_map(|(name, value)| look(value, &format!("metadata.{name}"))),
+        _ => look(value, name),
+    })
+}
+
+/// What an entry says of a field at the top or below the metadata.
+fn entry_at<'a>(fields: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(fields, |fields, name| fields.get(format!("f:{name}")))
+}
+
+/// `path` and what follows it; names with a dot in brackets, as kubectl writes them.
+fn below(path: &str, name: &str) -> String {
+    if name.contains(['.', '/']) { format!("{path}[{name}]") } else { format!("{path}.{name}") }
+}
+
+fn lost_field(value: &Value, ours: Option<&Value>, path: &str) -> Option<String> {
+    if covers_field(value, ours) {
+        return None;
+    }
+    let Some(entry) = ours.and_then(Value::as_object) else { return Some(path.to_owned()) };
+    let deeper = match value {
+        Value::Object(map) => {
+            map.iter().find_map(|(name, value)| lost_field(value, entry.get(&format!("f:{name}")), &below(path, name)))
+        }
+        Value::Array(items) => items.iter().find_map(|item| {
+            let place = format!("{path}[{}]", name_of(item));
+            match item_in(item, entry) {
+                Some(child) => lost_field(item, Some(child), &place),
+                None => (!covers_item(item, entry)).then_some(place),
+            }
+        }),
+        _ => None,
+    };
+    deeper.or_else(|| Some(path.to_owned()))
+}
+
+fn gained_field(value: &Value, ours: Option<&Value>, theirs: Option<&Value>, path: &str) -> Option<String> {
+    let (entry, others) = (ours.and_then(Value::as_object), theirs?.as_object()?);
+    if covers_field(value, ours) {
+        return None;
+    }
+    if others.is_empty() {
+        return Some(path.to_owned());
+    }
+    match value {
+        Value::Object(map) => map.iter().find_map(|(name, value)| {
+            let name_in_entry = format!("f:{name}");
+            let ours = entry.and_then(|entry| entry.get(&name_in_entry));
+            gained_field(value, ours, others.get(&name_in_entry), &below(path, name))
+        }),
+        Value::Array(items) => items.iter().find_map(|item| {
+            let place = format!("{path}[{}]", name_of(item));
+            if item.is_object() {
+                let ours = entry.and_then(|entry| item_in(item, entry));
+                gained_field(item, ours, item_in(item, others), &place)
+            } else {
+                let is_lost = entry.is_none_or(|entry| !covers_item(item, entry));
+                (is_lost && covers_item(item, others)).then_some(place)
+            }
+        }),
+        _ => Some(path.to_owned()),
+    }
+}
+
+/// What tells an item of a list from the others, for people.
+fn name_of(item: &Value) -> String {
+    let key = ["name", "key", "mountPath", "containerPort", "port", "ip", "type"].iter().find_map(|key| item.get(key));
+    match key.unwrap_or(item) {
+        Value::String(text) => text.clone(),
+        Value::Object(_) | Value::Array(_) => "...".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The child of a list's entry that stands for an item; keys that the manifest leaves to a default are no difference.
+fn item_in<'a>(item: &Value, fields: &'a Map<String, Value>) -> Option<&'a Value> {
+    fields.iter().find_map(|(name, child)| is_item(item, name).then_some(child))
+}
+
+fn is_item(item: &Value, name: &str) -> bool {
+    let Some(key) = name.strip_prefix("k:") else { return false };
+    let Ok(Value::Object(key)) = serde_json::from_str::<Value>(key) else { return false };
+    key.iter().all(|(field, owned)| item.get(field).is_none_or(|value| value == owned))
 }
 
 fn covers_metadata(value: &Value, fields: Option<&Value>) -> bool {
@@ -130,10 +244,7 @@ fn covers_item(item: &Value, fields: &Map<String, Value>) -> bool {
         if let Some(set_value) = name.strip_prefix("v:") {
             return serde_json::from_str::<Value>(set_value).is_ok_and(|owned| &owned == item);
         }
-        let Some(key) = name.strip_prefix("k:") else { return false };
-        let Ok(Value::Object(key)) = serde_json::from_str::<Value>(key) else { return false };
-        let same = key.iter().all(|(field, owned)| item.get(field).is_none_or(|value| value == owned));
-        same && covers_field(item, Some(child))
+        is_item(item, name) && covers_field(item, Some(child))
     })
 }
 
@@ -208,6 +319,39 @@ mod tests {
             assert!(removed.is_some(), "{pointer} is in the fixture");
             assert!(!covers(&deployment(), &shrunk), "{pointer} is gone, so the manifest is not covered");
         }
+    }
+
+    #[test]
+    fn the_field_that_was_lost_and_the_one_who_has_it_now_are_named() {
+        let scaled = json!({"f:spec": {"f:replicas": {}}});
+        let mut ours = entry();
+        ours["f:spec"].as_object_mut().unwrap().remove("f:replicas");
+        assert_eq!(lost(&deployment(), &entry()), None);
+        assert_eq!(lost(&deployment(), &ours).as_deref(), Some("spec.replicas"));
+        assert_eq!(gained(&deployment(), &ours, &scaled).as_deref(), Some("spec.replicas"));
+        assert_eq!(gained(&deployment(), &entry(), &scaled), None, "a field that both own is not lost");
+        assert_eq!(gained(&deployment(), &ours, &json!({"f:spec": {"f:paused": {}}})), None, "nor one beside ours");
+
+        let mut ours = entry();
+        let container = ours.pointer_mut("/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"web\"}").unwrap();
+        container.as_object_mut().unwrap().remove("f:image");
+        let image =
+            json!({"f:spec": {"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"web\"}": {"f:image": {}}}}}}});
+        let path = "spec.template.spec.containers[web].image";
+        assert_eq!(lost(&deployment(), &ours).as_deref(), Some(path));
+        assert_eq!(gained(&deployment(), &ours, &image).as_deref(), Some(path));
+        let container = ours.pointer_mut("/f:spec/f:template/f:spec/f:containers/k:{\"name\":\"web\"}").unwrap();
+        container["f:image"] = json!({});
+        container["f:env"].as_object_mut().unwrap().remove("k:{\"name\":\"A\"}");
+        assert_eq!(lost(&deployment(), &ours).as_deref(), Some("spec.template.spec.containers[web].env[A]"));
+
+        let mut ours = entry();
+        ours["f:metadata"]["f:labels"].as_object_mut().unwrap().remove("f:app");
+        assert_eq!(lost(&deployment(), &ours).as_deref(), Some("metadata.labels.app"));
+        ours["f:metadata"].as_object_mut().unwrap().remove("f:labels");
+        assert_eq!(lost(&deployment(), &ours).as_deref(), Some("metadata.labels"));
+        let labels = json!({"f:metadata": {"f:labels": {"f:tier": {}}}});
+        assert_eq!(gained(&deployment(), &ours, &labels).as_deref(), Some("metadata.labels.tier"));
     }
 
     #[test]

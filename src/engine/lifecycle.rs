@@ -1,9 +1,12 @@
 //! What an Application needs next: an operation to start, a request to take up, or nothing. One decision for each round, pure.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::action::Propagation;
 use super::attempt::{Operation, Stop};
+use super::heal::Heal;
 use super::plan::Options;
 use super::settings::{self, Consent, parse_option};
 use crate::api::{self, Application, OperationPhase, OperationState};
@@ -29,6 +32,8 @@ pub struct Situation<'a> {
     pub would_prune: bool,
     /// Whether prunes were confirmed since the latest operation began.
     pub approved: bool,
+    /// The drift that self-heal undoes now, if the Application asks for that.
+    pub heal: Option<&'a Heal>,
 }
 
 /// What is to be done next.
@@ -106,10 +111,20 @@ pub fn next(situation: Situation<'_>) -> Next {
             let attempted = situation.attempted.filter(|attempted| attempted.revision == revision);
             let succeeded = attempted.is_some_and(|attempted| attempted.phase == OperationPhase::Succeeded);
             let prune = (succeeded || situation.approved) && automated.prune && situation.would_prune;
-            if automated.enabled && !is_paused(application) && (attempted.is_none() || prune) {
-                Next::Start(Box::new(operation(situation, None, false)), None)
-            } else {
-                Next::Rest
+            if !automated.enabled || is_paused(application) {
+                return Next::Rest;
+            }
+            // F24: what a new revision brings is a whole operation, also when there is drift at the same time.
+            if attempted.is_none() || prune {
+                return Next::Start(Box::new(operation(situation, None, false)), None);
+            }
+            match situation.heal {
+                Some(heal) if succeeded && heals(application) => {
+                    let operation =
+                        Operation { heal: Some(Arc::new(heal.clone())), ..operation(situation, None, false) };
+                    Next::Start(Box::new(operation), None)
+                }
+                _ => Next::Rest,
             }
         }
     }
@@ -138,6 +153,15 @@ pub fn is_dry_run(state: &OperationState) -> bool {
 fn is_paused(application: &Application) -> bool {
     let annotations = application.metadata.annotations.as_ref();
     annotations.and_then(|a| a.get(api::annotations::ARGO_SKIP_RECONCILE)).is_some_and(|value| value == "true")
+}
+
+/// Whether drift is undone by itself.
+pub fn heals(application: &Application) -> bool {
+    let automated = application.automated();
+    automated.enabled
+        && automated.self_heal
+        && application.metadata.deletion_timestamp.is_none()
+        && !is_paused(application)
 }
 
 /// How the message of an operation begins that a newer revision has ended.
@@ -197,7 +221,6 @@ pub fn without_effect(application: &Application) -> Vec<String> {
         settings::without_effect(name, value).then(|| format!("spec.syncPolicy.syncOptions: {item}"))
     });
     let fields = [
-        (application.automated().self_heal, "spec.syncPolicy.automated.selfHeal: drift is shown, not undone"),
         (!application.spec.ignore_differences.is_empty(), "spec.ignoreDifferences"),
         (!application.spec.health_checks.is_empty(), "spec.healthChecks"),
     ];
@@ -256,6 +279,7 @@ fn operation(situation: Situation<'_>, request: Option<&api::Operation>, deletio
             .and(application.metadata.generation)
             .or_else(|| ended.and_then(|o| o.request_generation)),
         initiated_by: request.and_then(|request| request.initiated_by.as_ref()?.username.clone()),
+        heal: None,
         revision: revision.to_owned(),
         started_at: now,
         attempt_started_at: now,
@@ -335,6 +359,7 @@ mod tests {
             attempted: None,
             would_prune: false,
             approved: false,
+            heal: None,
         }
     }
 
@@ -425,6 +450,57 @@ mod tests {
         assert_eq!(approvals_count_since(&app, &operation, &before("Failed")), time("2026-01-01T09:00:00Z"));
         let gone = time("2026-01-01T00:00:00Z");
         assert_eq!(approvals_count_since(&deleted(json!({})), &operation, &before("Failed")), gone);
+    }
+
+    #[test]
+    fn f17_drift_starts_an_operation_by_itself_only_where_the_last_one_brought_the_revision() {
+        let healing = |change: Value| {
+            let mut whole = json!({"spec": {"syncPolicy": {"automated": {"selfHeal": true}}}});
+            json_patch(&mut whole, change);
+            application(whole)
+        };
+        let heal = Heal { cause: "ConfigMap shop/a: is gone".to_owned(), ..Heal::default() };
+        let ended_as = |phase: &str| {
+            let mut state = ended("r2", "m");
+            state.phase = OperationPhase::parse(phase).unwrap();
+            state
+        };
+        let (succeeded, failed) = (ended_as("Succeeded"), ended_as("Failed"));
+        let app = healing(json!({}));
+        let (well, badly) = (attempted(&succeeded), attempted(&failed));
+        let drifted =
+            Situation { ended: Some(&succeeded), attempted: well.as_ref(), heal: Some(&heal), ..situation(&app) };
+        let Next::Start(operation, None) = next(drifted) else { panic!("{:?}", next(drifted)) };
+        assert_eq!(operation.heal.as_deref(), Some(&heal));
+        assert_eq!(next(Situation { heal: None, ..drifted }), Next::Rest);
+        // A2: what failed is not tried again by itself.
+        assert_eq!(next(Situation { ended: Some(&failed), attempted: badly.as_ref(), ..drifted }), Next::Rest);
+        assert_eq!(next(Situation { running: Some(&operation), ..drifted }), Next::Rest);
+        // F24: a new revision brings a whole operation, with its hooks.
+        let Next::Start(whole, None) = next(Situation { revision: "r3", ..drifted }) else { panic!("nothing starts") };
+        assert_eq!(whole.heal, None);
+        // A request goes first, and a repair that runs gives way to a new revision.
+        let asked = healing(json!({"operation": {"sync": {}}}));
+        let Next::Start(asked, Some(_)) = next(Situation { application: &asked, ..drifted }) else {
+            panic!("not asked")
+        };
+        assert_eq!(asked.heal, None);
+        let newer = Situation { revision: "r3", running: Some(&operation), ..drifted };
+        assert_eq!(next(newer), Next::Stop(Stop::Superseded("r3".to_owned())));
+
+        for paused in [
+            healing(json!({"spec": {"syncPolicy": {"automated": {"enabled": false}}}})),
+            healing(json!({"spec": {"syncPolicy": {"automated": {"selfHeal": false}}}})),
+        ] {
+            assert_eq!(next(Situation { application: &paused, ..drifted }), Next::Rest);
+        }
+        let deleted = deleted(json!({"spec": {"syncPolicy": {"automated": {"selfHeal": true}}}}));
+        let Next::Start(farewell, None) = next(Situation { application: &deleted, ..drifted }) else {
+            panic!("it stays")
+        };
+        assert!(farewell.deletion && farewell.heal.is_none());
+        let running = Situation { application: &deleted, running: Some(&operation), ..drifted };
+        assert_eq!(next(running), Next::Stop(Stop::Deleted));
     }
 
     #[test]

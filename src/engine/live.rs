@@ -52,6 +52,8 @@ pub struct Live {
     pub other_managers: Vec<String>,
     /// Whether a deploying tool (kubectl, Helm, Flux, Argo CD, or we by a replace) owns fields of it beside our apply.
     pub has_other_tools: bool,
+    /// Those of them that own more than its status, with their fields (a `FieldsV1` as JSON text), at most five: who has what we lost.
+    pub other_fields: Vec<(String, Box<str>)>,
     /// Whether our entry covers the manifest, once somebody has asked: the content says which manifest that is.
     covered: OnceLock<bool>,
 }
@@ -100,6 +102,7 @@ impl Live {
             adopt_by: annotations.get(keys::ADOPT_BY).map(|value| value.as_str().into()),
             other_managers,
             has_other_tools: fields::has_other_tools(object, &owner.field_manager(), None),
+            other_fields: fields::others(object, &owner.field_manager(), 5),
             covered: OnceLock::new(),
         })
     }

@@ -1,11 +1,13 @@
 //! Reading back what the last process wrote: the ledger, the operation that ran, and what has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::attempt::{Finish, Operation, Row, What};
+use super::heal::Heal;
 use super::ledger::{HookId, HookOutcome, HookRecord, Ledger, RecordStage};
 use super::lifecycle;
 use super::membership::HookRun;
@@ -98,6 +100,7 @@ fn running(state: &api::OperationState, hooks: &BTreeMap<HookId, HookRecord>) ->
             attempt: state.attempt,
             request_generation: state.request_generation,
             initiated_by: state.initiated_by.as_ref().and_then(|by| by.username.clone()),
+            heal: state.self_heal.clone().map(|cause| Arc::new(Heal { cause, ..Heal::default() })),
             revision: state.revision.clone().unwrap_or_default(),
             started_at: state.started_at,
             attempt_started_at: state.attempt_started_at.unwrap_or(state.started_at),

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::attempt::{Attempt, Course, Finish, Operation};
 use super::desired::Desired;
+use super::drift;
 use super::health::Health;
 use super::ledger::Ledger;
 use super::live::Members;
@@ -50,6 +51,8 @@ pub struct Standing<'a> {
     pub attempted: Option<&'a api::Attempted>,
     /// Ended operations, the latest first.
     pub history: &'a [api::HistoryEntry],
+    /// Who undoes what self-heal does, if somebody does.
+    pub contested: Option<&'a str>,
     /// Conditions of the last status.
     pub conditions: &'a [Condition],
 }
@@ -136,6 +139,7 @@ pub fn history_entry(state: &OperationState, now: Timestamp) -> api::HistoryEntr
         finished_at: state.finished_at.unwrap_or(now),
         phase: state.phase,
         message: state.message.clone().map(|message| shortened(message, LONGEST_LINE)),
+        self_heals: state.self_heal.is_some().then_some(1),
     }
 }
 
@@ -153,6 +157,20 @@ pub fn previewed(attempt: &Attempt) -> String {
         would("unchanged"),
         would("would run"),
     )
+}
+
+/// Adds an ended operation to the history, the latest first. A repair takes the place of the one before it, so that a fight about a field
+/// does not push out the deployments.
+pub fn remember(history: &mut Vec<api::HistoryEntry>, state: &OperationState, most: usize, now: Timestamp) {
+    let mut entry = history_entry(state, now);
+    let same = |before: &&api::HistoryEntry| (before.phase, &before.revision) == (entry.phase, &entry.revision);
+    let repairs = history.first().filter(same).and_then(|before| Some(before.self_heals? + entry.self_heals?));
+    if let Some(repairs) = repairs {
+        entry.self_heals = Some(repairs);
+        history.remove(0);
+    }
+    history.insert(0, entry);
+    history.truncate(most);
 }
 
 /// The line that says where an attempt is and what it waits for (F76).
@@ -219,8 +237,8 @@ fn resources(standing: Standing<'_>) -> Vec<Resource> {
     for manifest in manifests.iter().filter(|manifest| manifest.settings.class == Class::Plain) {
         wanted.insert(&manifest.key);
         let live = standing.members.get(&manifest.key).filter(|live| live.is_member(standing.owner));
-        let carried = live.is_some_and(|live| live.carries(&manifest.body, manifest.content));
-        let ended = live.is_none() && ended_here(standing.ledger, manifest);
+        let ended = live.is_none() && drift::has_ended(standing.ledger, manifest);
+        let drifted = drift::drift(manifest, live.map(|live| &**live), standing.ledger, standing.owner).is_some();
         let verdict = live.and_then(|live| live.verdict.as_ref());
         let health = match (live, verdict) {
             _ if ended => Some(Health::Healthy),
@@ -229,7 +247,7 @@ fn resources(standing: Standing<'_>) -> Vec<Resource> {
         };
         let counts = !manifest.settings.ignore_health;
         let message = verdict.map(|verdict| verdict.message.clone()).unwrap_or_default();
-        let synced = if carried || ended { SyncStatus::Synced } else { SyncStatus::OutOfSync };
+        let synced = if drifted { SyncStatus::OutOfSync } else { SyncStatus::Synced };
         rows.push(Resource { row: resource(&manifest.key, synced, health, manifest.settings.wave), message, counts });
     }
     for manifest in manifests {
@@ -249,12 +267,6 @@ fn resources(standing: Standing<'_>) -> Vec<Resource> {
         rank(b).cmp(&rank(a)).then_with(|| a.row.wave.cmp(&b.row.wave))
     });
     rows
-}
-
-fn ended_here(ledger: &Ledger, manifest: &super::desired::Manifest) -> bool {
-    ledger.hooks().get(&(manifest.key.clone(), api::Phase::Sync)).is_some_and(|record| {
-        record.digest == manifest.content && record.outcome().is_some_and(|outcome| outcome.succeeded)
-    })
 }
 
 fn resource(key: &ObjectKey, status: SyncStatus, health: Option<Health>, wave: i64) -> api::ResourceStatus {
@@ -342,10 +354,17 @@ fn head(operation: &Operation, request: Option<&api::Operation>, phase: Operatio
         deadline: None,
         retry_at: None,
         retry_count: operation.attempt.saturating_sub(1),
-        initiated_by: operation.initiated_by.clone().map(|username| api::InitiatedBy { username: Some(username) }),
+        initiated_by: initiated_by(operation, request),
+        self_heal: operation.heal.as_ref().map(|heal| heal.cause.clone()),
         stage: None,
         sync_result: None,
     }
+}
+
+fn initiated_by(operation: &Operation, request: Option<&api::Operation>) -> Option<api::InitiatedBy> {
+    let username = operation.initiated_by.clone();
+    let automated = username.is_none() && request.is_none() && !operation.deletion;
+    (automated || username.is_some()).then_some(api::InitiatedBy { username, automated })
 }
 
 fn inventory(ledger: &Ledger) -> Option<api::Inventory> {
@@ -411,4 +430,80 @@ fn shortened(mut text: String, limit: usize) -> String {
         text.push_str("...");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn ended(id: &str, heal: Option<&str>, phase: &str) -> OperationState {
+        serde_json::from_value(json!({
+            "id": id, "attempt": 1, "phase": phase, "message": id, "revision": "r", "retryCount": 0, "selfHeal": heal,
+            "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn repairs_in_a_row_are_one_line_of_the_history() {
+        let mut history = Vec::new();
+        let runs = [
+            ("a", None, "Succeeded"),
+            ("b", Some("x"), "Succeeded"),
+            ("c", Some("y"), "Succeeded"),
+            ("d", Some("x"), "Failed"),
+            ("e", None, "Succeeded"),
+            ("f", None, "Succeeded"),
+            ("g", Some("x"), "Succeeded"),
+        ];
+        for (id, heal, phase) in runs {
+            remember(&mut history, &ended(id, heal, phase), 5, Timestamp::UNIX_EPOCH);
+        }
+        let told: Vec<_> = history.iter().map(|entry| (entry.id.as_str(), entry.self_heals)).collect();
+        assert_eq!(told, [("g", Some(1)), ("f", None), ("e", None), ("d", Some(1)), ("c", Some(2))]);
+    }
+
+    #[test]
+    fn v32_who_undoes_self_heal_is_told_by_ready_and_stalled_and_kstatus_reads_it_as_failed() {
+        let owner = Owner::new("shop", "app");
+        let desired = Desired {
+            revision: "r".to_owned(),
+            manifests: Vec::new(),
+            places: std::collections::BTreeMap::new(),
+            warnings: Vec::new(),
+        };
+        let last = ended("a", Some("x"), "Succeeded");
+        let standing = Standing {
+            now: Timestamp::UNIX_EPOCH,
+            generation: 1,
+            deleting: false,
+            owner: &owner,
+            desired: Ok(&desired),
+            revision: Some("r"),
+            members: &Members::new(),
+            ledger: &Ledger::default(),
+            attempt: None,
+            request: None,
+            last: Some(&last),
+            attempted: None,
+            history: &[],
+            contested: Some("Deployment shop/web was undone by hpa"),
+            conditions: &[],
+        };
+        let told = |standing: Standing<'_>| -> Vec<String> {
+            let conditions = status(standing).conditions;
+            conditions.iter().map(|c| format!("{} {} {}: {}", c.type_, c.status, c.reason, c.message)).collect()
+        };
+        let contested = "Deployment shop/web was undone by hpa";
+        assert_eq!(
+            told(standing),
+            [
+                format!("Ready False OutOfSync: {contested}"),
+                "Reconciling False Idle: self-heal waits before it tries again".to_owned(),
+                format!("Stalled True Contested: {contested}"),
+            ]
+        );
+        assert!(told(Standing { contested: None, ..standing })[0].starts_with("Ready True"));
+    }
 }

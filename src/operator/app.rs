@@ -1,6 +1,7 @@
 //! The task of one Application: observe → step → perform → report, woken by what happens and by deadlines, never by a clock tick.
 
 mod advance;
+mod decision;
 mod operation;
 mod sight;
 
@@ -15,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::decision::Healing;
 use super::Shared;
 use super::sources::Maps;
 use super::status::{Done, StatusWriter, value};
@@ -26,7 +28,6 @@ use crate::engine::action::{Answer, Fault, FaultKind};
 use crate::engine::attempt::{Attempt, Course, Operation, Row};
 use crate::engine::desired::Desired;
 use crate::engine::ledger::Ledger;
-use crate::engine::lifecycle::{self, Departure, Next, Situation};
 use crate::engine::object::{GroupKind, Owner};
 use crate::engine::recover::recover;
 use crate::engine::report::{self, Standing};
@@ -69,6 +70,9 @@ pub(super) struct Actor {
     /// The latest operation about the whole source.
     attempted: Option<api::Attempted>,
     history: Vec<api::HistoryEntry>,
+    healing: Healing,
+    /// The last Event about a self-heal, and when it was told.
+    told: Option<(String, Timestamp)>,
     answers: FuturesUnordered<BoxFuture<'static, (u64, Option<Answer>)>>,
     /// Number of the attempt whose answers count: tasks of different attempts have the same names.
     serial: u64,
@@ -153,6 +157,8 @@ impl Actor {
             taken: None,
             attempted: None,
             history: Vec::new(),
+            healing: Healing::default(),
+            told: None,
             answers: FuturesUnordered::new(),
             serial: 0,
             called_off: CancellationToken::new(),
@@ -404,66 +410,6 @@ impl Actor {
         }
     }
 
-    /// Decides what the Application needs next, and begins it.
-    async fn decide(&mut self) {
-        let Some(source) = &self.source else { return };
-        let application = self.application.clone();
-        self.taken = self.taken.take().filter(|_| application.operation.is_some());
-        let ended = self.last.as_ref().filter(|last| last.phase.is_ended());
-        let approved = ended.is_some_and(|ended| lifecycle::approved_since(&application, ended.started_at));
-        let would_prune = match (&source.wants, lifecycle::options(&application, None)) {
-            (Ok(desired), Ok(options)) if options.prune && self.attempt.is_none() => self.view.peek(|members| {
-                let destination = application.destination_namespace();
-                report::would_prune(desired, members, &self.owner, destination, &options, approved)
-            }),
-            _ => false,
-        };
-        let running = self.attempt.as_ref().map(|attempt| &attempt.operation);
-        let running = running.or_else(|| self.waiting.as_ref().map(|waiting| &waiting.operation));
-        if let Some(departure @ (Departure::Release | Departure::Gone)) = lifecycle::departure(&application) {
-            return self.leave(departure).await;
-        }
-        let next = lifecycle::next(Situation {
-            now: now(),
-            application: &application,
-            revision: &source.revision,
-            running,
-            ended,
-            taken: self.taken.as_ref().map(|(_, request)| request),
-            attempted: self.attempted.as_ref(),
-            would_prune,
-            approved,
-        });
-        match next {
-            Next::Rest => {}
-            Next::Start(operation, request) => {
-                tracing::info!(application = %self.owner, operation = %operation.id, revision = %operation.revision, "starts an operation");
-                let generation = application.metadata.generation.unwrap_or(0);
-                self.taken = request.clone().map(|request| (generation, request));
-                self.request = request;
-                self.waiting =
-                    Some(Waiting { operation: *operation, until: Instant::now(), resumed: None, is_retry: false });
-            }
-            Next::Stop(stop) => self.stop_operation(stop).await,
-            Next::ClearRequest => {
-                let recorded = self.writer.written.as_ref().and_then(|status| {
-                    status.pointer("/operationState/requestGeneration").and_then(serde_json::Value::as_i64)
-                });
-                let nothing_to_record =
-                    running.is_none() && application.operation.as_ref().is_some_and(|o| o.terminate.is_some());
-                let taken_at =
-                    self.taken.as_ref().map(|(generation, _)| *generation).or(application.metadata.generation);
-                if nothing_to_record || recorded >= taken_at {
-                    if self.writer.writing.is_none() && self.change(application::clear_request()).await {
-                        self.taken = None;
-                    }
-                } else if self.writer.writing.is_none() {
-                    self.writer.hurry();
-                }
-            }
-        }
-    }
-
     /// Begins to write the status if something of it has changed and nothing is being written.
     fn write_status_if_due(&mut self) {
         if !self.can_tell() || !self.writer.is_due(Instant::now()) {
@@ -540,6 +486,7 @@ impl Actor {
                 last: self.last.as_ref(),
                 attempted: self.attempted.as_ref(),
                 history: &self.history,
+                contested: self.healing.contested.as_deref(),
                 conditions,
             })
         })

@@ -167,7 +167,9 @@ async fn i8_what_has_no_effect_or_is_odd_is_told_by_an_event() {
         config_map("twice", &[], "1"),
         config_map("twice", &[], "2"),
     ];
-    place.apply_with("app", &manifests.concat(), json!({"syncPolicy": {"automated": {"selfHeal": true}}})).await;
+    place
+        .apply_with("app", &manifests.concat(), json!({"syncPolicy": {"syncOptions": ["CreateNamespace=true"]}}))
+        .await;
     place.ended("app", OperationPhase::Succeeded).await;
     let note = eventually("the Event is there", || async {
         let events = place.api("events.k8s.io/v1", "Event").list(&kube::api::ListParams::default()).await.unwrap();
@@ -175,7 +177,7 @@ async fn i8_what_has_no_effect_or_is_odd_is_told_by_an_event() {
         events.items.iter().find(of_reason).map(|event| event.data["note"].as_str().unwrap().to_owned())
     })
     .await;
-    for words in ["selfHeal", "Replace=true has no effect yet", "the last one counts"] {
+    for words in ["CreateNamespace=true", "Replace=true has no effect yet", "the last one counts"] {
         assert!(note.contains(words), "{words:?} is not in {note}");
     }
 }

@@ -9,6 +9,7 @@ mod endurance;
 mod fire;
 mod gates;
 mod hands;
+mod heal;
 mod hooks;
 mod options;
 mod ownership;

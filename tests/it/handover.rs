@@ -1,6 +1,6 @@
 //! What changes hands between two looks: told step by step, because no schedule hits it for certain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -51,7 +51,8 @@ fn i6_an_object_that_was_handed_over_while_it_was_to_be_pruned_is_left_alone() {
     let owner = Owner::new("shop", "web");
     let key = ObjectKey::new("", "ConfigMap", Some("shop"), "old");
     let members = Members::from([(key.clone(), member(&owner, &key, 7))]);
-    let nothing = Desired { revision: "r".to_owned(), manifests: Vec::new(), warnings: Vec::new() };
+    let nothing =
+        Desired { revision: "r".to_owned(), manifests: Vec::new(), places: BTreeMap::new(), warnings: Vec::new() };
     let options = Options { prune: true, ..Options::default() };
     let plan = Plan::sync(&nothing, &members, &owner, "shop", &options, &|_, _| None);
     let operation = Operation {
@@ -60,6 +61,7 @@ fn i6_an_object_that_was_handed_over_while_it_was_to_be_pruned_is_left_alone() {
         attempt: 1,
         request_generation: None,
         initiated_by: None,
+        heal: None,
         revision: "r".to_owned(),
         started_at: Timestamp::UNIX_EPOCH,
         attempt_started_at: Timestamp::UNIX_EPOCH,

@@ -87,6 +87,7 @@ fn application(sync_policy: &Value) -> Application {
 fn operation(attempt: i64) -> Operation {
     let now = jiff::Timestamp::UNIX_EPOCH;
     Operation {
+        heal: None,
         id: "a".to_owned(),
         deletion: false,
         attempt,
@@ -325,7 +326,19 @@ fn a1_a2_a_revision_is_tried_once_and_a_new_one_or_a_prune_that_is_due_starts_an
     };
     let starts = |policy: Value, revision: &str, ended: Option<&OperationState>, would_prune: bool| {
         let (now, application) = (jiff::Timestamp::UNIX_EPOCH, application(&policy));
-        let situation = Situation { now, application: &application, revision, running: None, ended, would_prune };
+        let attempted = ended.and_then(lifecycle::attempted);
+        let situation = Situation {
+            now,
+            application: &application,
+            revision,
+            taken: None,
+            running: None,
+            ended,
+            attempted: attempted.as_ref(),
+            would_prune,
+            approved: false,
+            heal: None,
+        };
         matches!(lifecycle::next(situation), Next::Start(..))
     };
     let (good, bad) = (ended("Succeeded"), ended("Failed"));
@@ -388,6 +401,8 @@ fn f60_the_status_of_ten_thousand_objects_stays_small_and_its_totals_exact() {
         attempt: None,
         request: None,
         last: Some(&last),
+        attempted: None,
+        contested: None,
         history: &[],
         conditions: &[],
     });

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Standing;
 use crate::api::conditions::{ReadyReason, Reason, ReconcilingReason, StalledReason};
 use crate::api::{self, HealthStatus, OperationPhase, OperationState, SyncStatus};
-use crate::engine::lifecycle;
+use crate::engine::{drift, lifecycle};
 
 /// The reasons of the three conditions, with their messages.
 pub(super) fn verdicts(
@@ -31,6 +31,8 @@ pub(super) fn verdicts(
         (ReadyReason::OperationRunning, message.clone())
     } else if failed && current {
         (ReadyReason::OperationFailed, message.clone())
+    } else if let Some(contested) = standing.contested {
+        (ReadyReason::OutOfSync, contested.to_owned())
     } else if sync.status != SyncStatus::Synced {
         (ReadyReason::OutOfSync, out_of_sync(standing))
     } else {
@@ -56,11 +58,18 @@ pub(super) fn verdicts(
     } else if ready.0 == ReadyReason::Progressing {
         (ReconcilingReason::Progressing, health_text)
     } else {
-        (ReconcilingReason::Idle, "there is nothing to do".to_owned())
+        // A person has to see to a contested field: Stalled says so, and Reconciling beside it would hide it from kstatus.
+        let idle = if standing.contested.is_some() {
+            "self-heal waits before it tries again"
+        } else {
+            "there is nothing to do"
+        };
+        (ReconcilingReason::Idle, idle.to_owned())
     };
     let stalled = match ready.0 {
         ReadyReason::InvalidSource => (StalledReason::SourceUnusable, ready.1.clone()),
         ReadyReason::OperationFailed => (stalled_reason(&message), message),
+        ReadyReason::OutOfSync if standing.contested.is_some() => (StalledReason::Contested, ready.1.clone()),
         _ => (StalledReason::NotStalled, "nothing stands still".to_owned()),
     };
     [
@@ -94,6 +103,8 @@ fn out_of_sync(standing: Standing<'_>) -> String {
     if extra {
         "the cluster has objects that are no longer in the source; a sync with prune removes them".to_owned()
     } else {
-        "the cluster does not carry what the source says".to_owned()
+        let Ok(desired) = standing.desired else { return String::new() };
+        let drifts = drift::drifts(desired, standing.members, standing.ledger, standing.owner);
+        format!("the cluster does not carry what the source says: {}", drift::told(drifts.iter()))
     }
 }

@@ -76,8 +76,16 @@ impl Actor {
         }
         // How a clean-up went is told to the next attempt.
         self.arrived.retain(|answer| matches!(answer, Answer::Tidied(..)));
-        let changed = self.view.look(|_, changed| !changed.is_empty());
+        // What has come since this round's decision is judged in the next one.
+        let unjudged = &mut self.healing.unjudged;
+        let changed = self.view.look(|_, changed| {
+            unjudged.extend(changed.iter().cloned());
+            !changed.is_empty()
+        });
         self.writer.dirty |= changed;
+        if changed && self.healing.knows() {
+            self.wake = Some(Instant::now());
+        }
     }
 
     pub(super) fn performer(&self) -> Performer {

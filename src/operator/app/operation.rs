@@ -13,6 +13,7 @@ use crate::cluster::events::{self, Type};
 use crate::engine::action::FaultKind;
 use crate::engine::attempt::{Attempt, Course, Ending, Operation, Stop, Timeouts};
 use crate::engine::desired::Manifest;
+use crate::engine::heal;
 use crate::engine::ledger::Ledger;
 use crate::engine::lifecycle::{self, Departure};
 use crate::engine::live::Live;
@@ -23,6 +24,8 @@ use crate::engine::settings::{Phase, RunPolicy};
 
 /// A missing right or an unreadable source holds a deletion for at most this long.
 pub(super) const DELETION_PATIENCE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+/// The pause before an Event about the same repair as the last one.
+const TOLD_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
 /// Objects that an Event names.
 const MOST_TOLD: usize = 10;
 
@@ -161,9 +164,16 @@ impl Actor {
         });
         let timeouts = self.application.timeouts();
         let now = now();
+        let plan = match &operation.heal {
+            Some(heal) => heal::restricted(plan, &heal.objects, &self.healing.memory.waiting(now)),
+            None => plan,
+        };
         let grace_until = if resumed.is_some() { now.checked_add(GRACE).unwrap_or(now) } else { now };
         if resumed.is_none() {
             self.ledger.start_attempt();
+        }
+        // A repair is told once, when it has ended.
+        if resumed.is_none() && operation.heal.is_none() {
             let note =
                 format!("operation {} of revision {}, attempt {}", operation.id, operation.revision, operation.attempt);
             self.tell(Type::Normal, "OperationStarted", "Sync", &note);
@@ -269,8 +279,17 @@ impl Actor {
                 self.close(state(OperationPhase::Failed, cause));
             }
             Ending::Succeeded => {
-                let message =
-                    format!("{} objects applied and healthy, {} hooks ended well", applied(&attempt), hooks(&attempt));
+                let message = match &attempt.operation.heal {
+                    Some(heal) => {
+                        self.healing.memory.healed(&heal.objects, now);
+                        format!("self-heal undid this: {}", heal.cause)
+                    }
+                    None => format!(
+                        "{} objects applied and healthy, {} hooks ended well",
+                        applied(&attempt),
+                        hooks(&attempt)
+                    ),
+                };
                 self.narrow_kinds();
                 self.close(state(OperationPhase::Succeeded, message));
             }
@@ -330,16 +349,31 @@ impl Actor {
         };
         tracing::info!(application = %self.owner, operation = %state.id, phase = %state.phase, message, "an operation has ended");
         if !lifecycle::is_dry_run(&state) {
-            self.history.insert(0, report::history_entry(&state, now()));
-            self.history.truncate(self.application.revision_history_limit());
+            report::remember(&mut self.history, &state, self.application.revision_history_limit(), now());
         }
         if !lifecycle::is_partial(&state) {
             self.attempted = lifecycle::attempted(&state);
         }
+        let is_repair = state.self_heal.is_some() && state.phase == OperationPhase::Succeeded;
         self.last = Some(state);
         self.request = None;
         self.writer.hurry();
-        self.tell(event, reason, "Sync", &message);
+        if !is_repair {
+            self.tell(event, reason, "Sync", &message);
+        } else if !self.has_told(&message) {
+            self.tell(event, "SelfHealed", "Sync", &message);
+        }
+    }
+
+    /// Whether the same repair was told a short time ago; if not, it counts as told now.
+    fn has_told(&mut self, message: &str) -> bool {
+        let now = now();
+        let has_told = |(told, at): &(String, _)| told == message && now.duration_since(*at) < TOLD_AGAIN;
+        if self.told.as_ref().is_some_and(has_told) {
+            return true;
+        }
+        self.told = Some((message.to_owned(), now));
+        false
     }
 
     /// Keeps in the inventory the kinds that still have members or manifests.

@@ -8,6 +8,8 @@ use swell::api::{Application, ApplicationStatus, HistoryEntry, OperationPhase, O
 use swell::engine::action::{Action, Answer};
 use swell::engine::attempt::{Attempt, Course, Ending, Operation, Stop, Timeouts};
 use swell::engine::desired::Desired;
+use swell::engine::drift::drifts;
+use swell::engine::heal::{self, Heal, Memory};
 use swell::engine::kinds::Kinds;
 use swell::engine::ledger::Ledger;
 use swell::engine::lifecycle::{self, Next, Situation};
@@ -69,6 +71,7 @@ pub(crate) struct Operator {
     ledger: Ledger,
     last: Option<OperationState>,
     history: Vec<HistoryEntry>,
+    repairs: Memory,
     waiting: Option<(Operation, Timestamp)>,
     resumed: Option<recover::Running>,
     closing: bool,
@@ -97,6 +100,7 @@ impl Operator {
             ledger: recovered.ledger,
             last: status.operation_state.clone().filter(|state| state.phase.is_ended()),
             history: status.history,
+            repairs: Memory::default(),
             waiting: None,
             resumed: recovered.running,
             closing: false,
@@ -224,6 +228,7 @@ impl Operator {
                 None => self.resume(resumed, round),
             }
         }
+        let heal = self.judge_drift(round);
         let running =
             self.state.as_ref().map(|state| &state.attempt.operation).or(self.waiting.as_ref().map(|(o, _)| o));
         let attempted = self.last.as_ref().and_then(lifecycle::attempted);
@@ -237,6 +242,7 @@ impl Operator {
             attempted: attempted.as_ref(),
             would_prune: false,
             approved: false,
+            heal: heal.as_ref(),
         };
         match lifecycle::next(situation) {
             Next::ClearRequest => {
@@ -253,10 +259,10 @@ impl Operator {
             }
             Next::Start(operation, request) => {
                 let request = request.and_then(|request| request.sync);
-                let mut operation = operation;
+                let mut operation = *operation;
                 operation.options =
                     lifecycle::options(round.application, request.as_ref()).expect("the options are good");
-                self.begin(*operation, round);
+                self.begin(operation, round);
                 return;
             }
             Next::Stop(stop) => {
@@ -286,6 +292,20 @@ impl Operator {
         }
     }
 
+    /// The drift that is to be undone now.
+    fn judge_drift(&mut self, round: Round<'_>) -> Option<Heal> {
+        let rests = self.state.is_none() && self.waiting.is_none();
+        let last = self.last.as_ref().filter(|last| last.phase == OperationPhase::Succeeded)?;
+        let synced = last.revision.as_deref() == Some(&round.desired.revision);
+        if !(rests && synced && lifecycle::heals(round.application)) {
+            return None;
+        }
+        let drifts = drifts(round.desired, &self.view, &self.ledger, &self.owner);
+        let verdict = self.repairs.judge(&drifts, round.now);
+        self.wake = verdict.wake;
+        verdict.heal
+    }
+
     fn begin(&mut self, operation: Operation, round: Round<'_>) {
         self.ledger.start_attempt();
         let attempt = self.attempt(operation, round);
@@ -308,7 +328,11 @@ impl Operator {
         let plan = if operation.deletion {
             Plan::deletion(Some(round.desired), &self.view, &self.owner, &operation.options)
         } else {
-            self.sync_plan(&operation.options, round)
+            let plan = self.sync_plan(&operation.options, round);
+            match &operation.heal {
+                Some(heal) => heal::restricted(plan, &heal.objects, &self.repairs.waiting(round.now)),
+                None => plan,
+            }
         };
         let timeouts = round.application.timeouts();
         Attempt {
@@ -335,6 +359,9 @@ impl Operator {
         self.ledger = ledger;
         self.answers.clear();
         let operation = &attempt.operation;
+        if let (Ending::Succeeded, Some(heal)) = (&ending, &operation.heal) {
+            self.repairs.healed(&heal.objects, round.now);
+        }
         let (mut phase, message, again) = match &ending {
             Ending::Succeeded => (OperationPhase::Succeeded, "done".to_owned(), None),
             Ending::Failed(cause) => {
@@ -361,7 +388,7 @@ impl Operator {
         });
         match again {
             Some(at) => self.waiting = Some((operation.clone(), at)),
-            None => self.history.insert(0, report::history_entry(&last, round.now)),
+            None => report::remember(&mut self.history, &last, 10, round.now),
         }
         self.last = Some(last);
         self.closing = true;
@@ -390,6 +417,7 @@ impl Operator {
             last: self.last.as_ref(),
             attempted: None,
             history: &self.history,
+            contested: None,
             conditions: &[],
         })
     }

@@ -9,6 +9,7 @@ use swell::engine::attempt::Ending;
 use swell::engine::membership::{HookRun, applied, hook_run};
 use swell::engine::object::ObjectKey;
 use swell::engine::plan::{Plan, Stage, Task, Work};
+use swell::engine::settings::Class;
 
 use super::driver::{Errand, Sim};
 use super::{User, Verb, owner};
@@ -162,6 +163,16 @@ fn left_over(sim: &Sim) -> Vec<String> {
         }
         if stored.body["spec"]["ttlSecondsAfterFinished"].is_i64() && ended.is_some() {
             found.push(format!("{key} outlives its time to live"));
+        }
+    }
+    if !sim.is_gone() && sim.script.policy["automated"]["selfHeal"] == true {
+        for manifest in sim.wants().manifests.iter().filter(|manifest| manifest.settings.class == Class::Plain) {
+            let live = sim.world.live(&manifest.key, &owner());
+            // A Job that has ended may be gone.
+            let gone = live.is_none() && &*manifest.key.kind.kind == "Job";
+            if !gone && !live.is_some_and(|live| live.carries(&manifest.body, manifest.content)) {
+                found.push(format!("F17: {} has drifted and was not repaired", manifest.key));
+            }
         }
     }
     if !sim.is_gone() && !meddled {

@@ -188,6 +188,20 @@ fn settled() -> Vec<(&'static str, Script, &'static str)> {
             },
             "FS",
         ),
+        (
+            "an edit and a delete that are undone, without hooks",
+            Script {
+                sources: vec![hooks_of_all_phases()],
+                policy: json!({"automated": {"selfHeal": true}}),
+                people: vec![
+                    (30_000, Meddling::Edit(plain(Kind::Config, "settings").key())),
+                    // The last stage: a repair that goes on after a restart is about all of them, and so is this one.
+                    (60_000, Meddling::TakeAway(plain(Kind::Deployment, "web").key())),
+                ],
+                ..Script::default()
+            },
+            "SSS",
+        ),
         ("prunes in mirrored waves", Script { sources: prune, policy: pruning, ..Script::default() }, "SS"),
         ("custom resources with a stale status", Script { sources: custom, ..Script::default() }, "SS"),
         ("every delete policy", one(policies), "F"),

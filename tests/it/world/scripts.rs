@@ -84,7 +84,7 @@ pub(crate) fn script(dice: &mut Dice) -> Script {
         }
     }
     let policy = json!({
-        "automated": {"prune": dice.below(3) > 0},
+        "automated": {"prune": dice.below(3) > 0, "selfHeal": dice.below(2) == 0},
         "retry": {"limit": dice.below(3)},
         "timeouts": {"sync": "10m", "stage": "90s", "hook": "90s"}
     });
