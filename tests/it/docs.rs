@@ -1,5 +1,5 @@
 //! `docs/rules.md` and `docs/failure-modes.md` are made of the YAML files beside them, and say nothing that is not so: no row is
-//! missing, every test that they name exists, and every test that carries a number of a row is named there.
+//! missing, and every test that they name exists. A test that carries the number of a row in its name stands in that row by itself.
 //!
 //! `SWELL_UPDATE_GOLDEN=1 cargo test --test it docs` (`make generate`) writes them anew; look at their difference before you commit it.
 
@@ -44,7 +44,7 @@ struct Row {
     /// What Swell does.
     #[serde(default)]
     swell: String,
-    /// Names of tests; `path::name` where several files have one of that name.
+    /// Names of tests beside those that carry the row's number; `path::name` where several files have one of that name.
     #[serde(default)]
     tests: Vec<String>,
     /// Cases of the health rules, as beginnings of their paths under `tests/it/health/`.
@@ -113,7 +113,7 @@ fn tests() -> BTreeMap<String, Vec<Test>> {
     found
 }
 
-/// Rows of `docs/failure-modes.md` that a name tells of, and deviations (`V`) that it begins with.
+/// Rows of `docs/failure-modes.md` that a name tells of, and rules that it begins with (those of `R` excepted: other lists have such numbers).
 fn numbers(name: &str) -> BTreeSet<String> {
     let number = |letter: char, digits: std::ops::RangeInclusive<usize>, word: &str| {
         let rest = word.strip_prefix(letter)?;
@@ -122,8 +122,8 @@ fn numbers(name: &str) -> BTreeSet<String> {
     let is_number = |word: &&str| word.len() > 1 && word[1..].bytes().all(|byte| byte.is_ascii_digit());
     let words = || name.split(['_', '-', '/']);
     let failures = words().filter_map(|word| number('f', 2..=2, word).or_else(|| number('F', 2..=2, word)));
-    let deviations = words().take_while(is_number).filter_map(|word| number('v', 1..=2, word));
-    failures.chain(deviations).collect()
+    let rule = |word| "vcoshdpxa".chars().find_map(|letter| number(letter, 1..=2, word));
+    failures.chain(words().take_while(is_number).filter_map(rule)).collect()
 }
 
 fn read(name: &str) -> Table {
@@ -156,7 +156,8 @@ fn mistakes(table: &Table, ids: &[String]) -> (Vec<String>, usize) {
         if row.swell.trim().is_empty() && reasons.is_empty() {
             wrong.push(format!("{id} does not say what Swell does"));
         }
-        let mut proofs = row.cases.len();
+        let numbered = by_number(id, &tests).filter(|(_, test)| !test.ignored).count();
+        let mut proofs = row.cases.len() + numbered;
         for name in &row.tests {
             match here(name, &tests).as_slice() {
                 [] => wrong.push(format!("{id} names the test {name}, which does not exist")),
@@ -174,21 +175,6 @@ fn mistakes(table: &Table, ids: &[String]) -> (Vec<String>, usize) {
             None => {}
         }
     }
-    // What carries a number is named in the row of that number.
-    for (name, places) in &tests {
-        for number in numbers(name) {
-            let Some(row) = rows.iter().find(|row| row.id == number) else { continue };
-            for test in places {
-                let is_named = row
-                    .tests
-                    .iter()
-                    .any(|named| here(named, &tests).iter().any(|one| one.path == test.path) && short(named) == name);
-                if !is_named {
-                    wrong.push(format!("{number} does not name {name} of {}", test.path));
-                }
-            }
-        }
-    }
     for case in &cases {
         for number in numbers(case) {
             let row = rows.iter().find(|row| row.id == number);
@@ -198,6 +184,15 @@ fn mistakes(table: &Table, ids: &[String]) -> (Vec<String>, usize) {
         }
     }
     (wrong, pending)
+}
+
+/// The tests that carry the number of a row.
+fn by_number<'a>(
+    id: &'a str,
+    tests: &'a BTreeMap<String, Vec<Test>>,
+) -> impl Iterator<Item = (&'a String, &'a Test)> + use<'a> {
+    let named = tests.iter().filter(move |(name, _)| numbers(name).contains(id));
+    named.flat_map(|(name, places)| places.iter().map(move |test| (name, test)))
 }
 
 fn short(name: &str) -> &str {
@@ -232,11 +227,15 @@ fn markdown(name: &str, table: &Table) -> String {
                 row.later.as_ref().map(|reason| format!("**Later:** {reason}")),
             ];
             let said: Vec<_> = said.into_iter().flatten().collect();
+            let named =
+                row.tests.iter().flat_map(|name| here(name, &tests).into_iter().map(move |test| (short(name), test)));
+            let numbered = by_number(&row.id, &tests).map(|(name, test)| (name.as_str(), test));
             let mut shown: Vec<String> = Vec::new();
-            for name in &row.tests {
-                for test in here(name, &tests) {
-                    let ignored = if test.ignored { " (ignored: a known defect)" } else { "" };
-                    shown.push(format!("`{}::{}`{ignored}", test.path, short(name)));
+            for (name, test) in numbered.chain(named) {
+                let ignored = if test.ignored { " (ignored: a known defect)" } else { "" };
+                let line = format!("`{}::{name}`{ignored}", test.path);
+                if !shown.contains(&line) {
+                    shown.push(line);
                 }
             }
             shown.extend(row.cases.iter().map(|start| format!("`{CASES}/{start}*`")));
