@@ -1,6 +1,6 @@
 //! The live view: for each Application its members, reduced, and which of them changed since it last looked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
@@ -23,15 +23,42 @@ pub struct AppView {
     inner: Mutex<Inner>,
 }
 
+/// More than there are answers on their way.
+const MOST_GONE: usize = 256;
+
 #[derive(Default)]
 struct Inner {
     members: Members,
     changed: BTreeSet<ObjectKey>,
+    /// What went last, and at which version: an answer that is overtaken by the news of the end must not bring the object back.
+    gone: VecDeque<(ObjectKey, u64)>,
+}
+
+impl Inner {
+    fn take_out(&mut self, key: ObjectKey, version: u64) {
+        self.members.remove(&key);
+        self.gone.push_back((key.clone(), version));
+        if self.gone.len() > MOST_GONE {
+            self.gone.pop_front();
+        }
+        self.changed.insert(key);
+    }
+
+    fn is_known(&self, key: &ObjectKey, live: &Live) -> bool {
+        match self.members.get(key) {
+            // The same version is judged differently when the facts have changed.
+            Some(known) => {
+                known.version > live.version || (known.version == live.version && known.verdict == live.verdict)
+            }
+            None => self.gone.iter().any(|(gone, version)| gone == key && live.version <= *version),
+        }
+    }
 }
 
 impl AppView {
     fn new(owner: Owner, members: Members) -> Self {
-        let inner = Mutex::new(Inner { changed: members.keys().cloned().collect(), members });
+        let changed = members.keys().cloned().collect();
+        let inner = Mutex::new(Inner { members, changed, gone: VecDeque::new() });
         Self { owner, bell: Notify::new(), left_behind: AtomicBool::new(false), inner }
     }
 
@@ -50,11 +77,7 @@ impl AppView {
     /// Takes in an object as it is now, unless it is known as it is, or newer. True: it was not known before.
     fn put(&self, key: &ObjectKey, live: Arc<Live>) -> bool {
         let mut inner = self.inner();
-        // The same version is judged differently when the facts have changed.
-        let as_known = |known: &Arc<Live>| {
-            known.version > live.version || (known.version == live.version && known.verdict == live.verdict)
-        };
-        if inner.members.get(key).is_some_and(as_known) {
+        if inner.is_known(key, &live) {
             return false;
         }
         let is_new = inner.members.insert(key.clone(), live).is_none();
@@ -70,8 +93,7 @@ impl AppView {
         if inner.members.get(key).is_none_or(|known| known.version > version) {
             return;
         }
-        inner.members.remove(key);
-        inner.changed.insert(key.clone());
+        inner.take_out(key.clone(), version);
         drop(inner);
         self.bell.notify_one();
     }
@@ -94,8 +116,7 @@ impl AppView {
             return;
         }
         for key in gone {
-            inner.members.remove(&key);
-            inner.changed.insert(key);
+            inner.take_out(key, version);
         }
         drop(inner);
         self.bell.notify_one();
@@ -325,6 +346,23 @@ mod tests {
         // An event that is older than what is known brings nothing back.
         view.seen(&key(), object(&owner("two"), 5));
         assert!(!has(&one) && has(&two));
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_news_of_the_end_does_not_bring_the_object_back() {
+        let view = View::default();
+        let app = view.register(&owner("app"));
+        let answer = |version| {
+            Arc::new(Live::reduce(&object(&owner("app"), version), &key(), &owner("app"), &view.facts()).unwrap())
+        };
+        view.seen(&key(), object(&owner("app"), 5));
+        view.gone(&key(), &object(&owner("app"), 7));
+        for version in [6, 7] {
+            view.put(&app, &key(), answer(version));
+            assert!(!has(&app), "the object of version {version} is gone");
+        }
+        view.put(&app, &key(), answer(8));
+        assert!(has(&app), "it was made anew");
     }
 
     #[test]
