@@ -121,7 +121,7 @@ impl<'a> Gauges<'a> {
     }
 
     /// A manifest.
-    pub(crate) fn manifest(&self, name: &str, size: i64, annotations: Value) -> Value {
+    pub(crate) fn manifest(&self, name: &str, size: i64, annotations: &Value) -> Value {
         json!({"apiVersion": self.api_version, "kind": "Gauge", "metadata": {"name": name, "annotations": annotations},
             "spec": {"size": size}})
     }

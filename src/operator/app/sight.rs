@@ -23,7 +23,10 @@ impl Actor {
     /// Reads the source if it may have changed. False: it cannot be read now, and will be tried again.
     pub(super) async fn read_source(&mut self) -> bool {
         let application = self.application.clone();
-        if application.metadata.deletion_timestamp.is_some() && self.source.is_some() {
+        // A deletion goes on with the hooks that it knows; between two attempts a source that was mended is read, and one that went
+        // along with the Application takes nothing away.
+        let leaves = application.metadata.deletion_timestamp.is_some() && self.source.is_some();
+        if leaves && self.attempt.is_some() {
             return true;
         }
         let maps_changed = match self.maps_changed() {
@@ -49,6 +52,10 @@ impl Actor {
         };
         let (loaded, kinds) = match read.await {
             Ok(read) => read,
+            Err(_) if leaves => {
+                self.wake = Some(Instant::now() + AGAIN);
+                return true;
+            }
             Err(fault) => return self.source_is_unreachable(&fault),
         };
         self.source_due = false;
@@ -69,6 +76,9 @@ impl Actor {
             self.is_in_sight(&desired)?;
             Ok(Arc::new(desired))
         });
+        if leaves && wants.is_err() {
+            return true;
+        }
         let revision = wants.as_ref().map_or(loaded.digest, |desired| desired.revision.clone());
         self.source = Some(Sourced {
             of: application.spec.source.clone(),
