@@ -3,16 +3,14 @@
 use serde_json::{Value, json};
 use swell::api::{HealthStatus, OperationPhase};
 
-use crate::hands::{
-    CONFIG_MAP, JOB, Kind, blocked, delete, grant_everywhere, hold, let_go, patch, version, version_of,
-};
+use crate::hands::{CONFIG_MAP, JOB, Kind, blocked, grant_everywhere, patch, version, version_of};
 use crate::support::{Place, config_map, deployment, document, entry_name, job};
 
 const HOOK: &str = "argocd.argoproj.io/hook";
 const WAVE: &str = "argocd.argoproj.io/sync-wave";
 const CLAIM: Kind<'static> = ("v1", "PersistentVolumeClaim");
 
-fn load_balancer(name: &str, annotations: Value) -> String {
+fn load_balancer(name: &str, annotations: &Value) -> String {
     document(&json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "annotations": annotations},
         "spec": {"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"name": "http", "port": 80}]}
@@ -29,10 +27,10 @@ fn ingress(name: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn f10_an_ingress_and_a_load_balancer_hold_nothing_unless_they_are_told_to() {
     let place = Place::new("balancer").await;
-    let free = [load_balancer("free", json!({})), ingress("way"), config_map("after", &[(WAVE, "1")], "1")];
+    let free = [load_balancer("free", &json!({})), ingress("way"), config_map("after", &[(WAVE, "1")], "1")];
     place.apply("free", &free.concat()).await;
     let annotations = json!({"swell.dev/gate": "true", "swell.dev/timeout": "3s"});
-    let gated = [load_balancer("gated", annotations), config_map("never", &[(WAVE, "1")], "1")];
+    let gated = [load_balancer("gated", &annotations), config_map("never", &[(WAVE, "1")], "1")];
     place.apply("gated", &gated.concat()).await;
     let status = place.ended("free", OperationPhase::Succeeded).await;
     assert_eq!(status.health.unwrap().status, HealthStatus::Progressing, "their health is shown all the same");
@@ -174,4 +172,22 @@ async fn f66_a_namespace_that_is_going_is_awaited_and_made_anew_with_what_is_in_
     assert_ne!(namespaces(&place).get(&second).await.unwrap().metadata.uid, before);
     let value = inside.get("inside").await.unwrap().data.unwrap();
     assert_eq!(value.get("value").map(String::as_str), Some("2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f66_an_object_of_nobodys_that_is_going_is_awaited_and_then_made() {
+    let place = Place::new("nobodysgoing").await;
+    place
+        .put(&json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"value": "theirs"},
+            "metadata": {"name": "settings", "namespace": place.namespace, "finalizers": ["example.com/held"]}}))
+        .await;
+    crate::hands::delete(&place, CONFIG_MAP, "settings").await;
+    let before = place.uid("v1", "ConfigMap", "settings").await.unwrap();
+    place.apply("app", &config_map("settings", &[], "ours")).await;
+    blocked(&place, "app", &["settings", "being deleted", "example.com/held"]).await;
+    crate::hands::let_go(&place, CONFIG_MAP, "settings").await;
+    place.ended("app", OperationPhase::Succeeded).await;
+    let settings = place.get("v1", "ConfigMap", "settings").await.unwrap();
+    assert_ne!(settings.pointer("/metadata/uid"), Some(&json!(before)));
+    assert_eq!(settings.pointer("/data/value"), Some(&json!("ours")));
 }

@@ -16,7 +16,7 @@ async fn f01_f07_neither_success_nor_failure_of_an_older_generation_counts() {
     let place = Place::new("stale").await;
     let gauges = Gauges::new(&place).await;
     let manifests = |size: i64| {
-        let gauge = document(&gauges.manifest("one", size, json!({})));
+        let gauge = document(&gauges.manifest("one", size, &json!({})));
         [gauge, config_map("after", &[(WAVE, "1")], &size.to_string())].concat()
     };
     place.apply("app", &manifests(1)).await;
@@ -80,7 +80,7 @@ async fn f02_f03_a_child_application_holds_its_parents_wave_until_it_is_ready_at
 async fn f04_a_custom_resource_without_a_rule_is_waited_for_until_its_ready_condition_says_so() {
     let place = Place::new("norule").await;
     let gauges = Gauges::new(&place).await;
-    let manifests = [document(&gauges.manifest("one", 1, json!({}))), config_map("after", &[(WAVE, "1")], "1")];
+    let manifests = [document(&gauges.manifest("one", 1, &json!({}))), config_map("after", &[(WAVE, "1")], "1")];
     place.apply("app", &manifests.concat()).await;
     gauges.seen("one", 1).await;
     gauges.tell("one", 1, "Ready", "False").await;
@@ -159,7 +159,7 @@ async fn f08_f09_a_suspended_job_holds_its_wave_until_the_deadline_and_a_resumed
 async fn f20_what_cannot_be_judged_holds_its_wave_until_the_deadline_and_says_why() {
     let place = Place::new("odd").await;
     let gauges = Gauges::new(&place).await;
-    let odd = gauges.manifest("odd", 1, json!({"swell.dev/timeout": "4s"}));
+    let odd = gauges.manifest("odd", 1, &json!({"swell.dev/timeout": "4s"}));
     place.apply("odd", &[document(&odd), config_map("never", &[(WAVE, "1")], "1")].concat()).await;
     gauges.seen("odd", 1).await;
     gauges.tell("odd", "6f7d9c", "Ready", "True").await;

@@ -151,10 +151,14 @@ pub(super) fn judge(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &m
             if is_late(run, turn) {
                 let cause = format!("{reason}; it was not gone within {}", waited(run, turn.now()));
                 record_failure(manifest, stage, run, cause, turn);
-            } else if live.is_none() {
-                look(manifest, id, run, Why::Leftover, turn);
-            } else {
+            } else if let Some(live) = live {
                 blocked(run, "Missing", reason, turn.now());
+                if let Some(write) = without_argo_finalizer(&run.key, &live) {
+                    run.state = TaskState::Deleting { uid };
+                    turn.actions.push(Action::Write { task: id, write });
+                }
+            } else {
+                look(manifest, id, run, Why::Leftover, turn);
             }
         }
         TaskState::Waiting | TaskState::Backoff { .. } => {
@@ -283,15 +287,17 @@ fn looked(
                     version: None,
                     propagation: Propagation::Foreground,
                 }),
-                Some(held_by) if held_by.iter().any(|name| name == ARGO_HOOK_FINALIZER) => {
-                    Some(without_finalizer(&run.key, live))
-                }
-                Some(_) => None,
+                Some(_) => without_argo_finalizer(&run.key, live),
             };
-            blocked(run, "Missing", leaving("the hook of an earlier run", Some(&**live)), turn.now());
+            let reason = leaving("the hook of an earlier run", Some(&**live));
+            blocked(run, "Missing", reason.clone(), turn.now());
             if let Some(write) = write {
                 run.state = TaskState::Deleting { uid: live.uid.clone() };
                 turn.actions.push(Action::Write { task: id, write });
+            } else if !turn.seen.members.contains_key(&run.key) {
+                // Not one of ours: no watch tells when it is gone.
+                let going = Fault { kind: FaultKind::Transient, message: reason, retry_after: None };
+                put_off(run, &going, turn);
             } else {
                 run.state = TaskState::Leaving { uid: live.uid.clone() };
                 is_late(run, turn);
@@ -316,9 +322,12 @@ fn looked(
 /// Argo CD's finalizer on hooks; on a leftover nobody but us takes it off (V4).
 const ARGO_HOOK_FINALIZER: &str = "argocd.argoproj.io/hook-finalizer";
 
-fn without_finalizer(key: &ObjectKey, live: &Live) -> Write {
-    let rest: Vec<_> = live.deleting.iter().flatten().filter(|name| *name != ARGO_HOOK_FINALIZER).collect();
-    Write::Patch { key: key.clone(), uid: live.uid.clone(), patch: json!({"metadata": {"finalizers": rest}}) }
+/// Takes it off what is being deleted. The version makes a conflict of it when another finalizer has gone meanwhile.
+fn without_argo_finalizer(key: &ObjectKey, live: &Live) -> Option<Write> {
+    let held_by = live.deleting.as_ref().filter(|held_by| held_by.iter().any(|name| name == ARGO_HOOK_FINALIZER))?;
+    let rest: Vec<_> = held_by.iter().filter(|name| *name != ARGO_HOOK_FINALIZER).collect();
+    let patch = json!({"metadata": {"finalizers": rest, "resourceVersion": live.version.to_string()}});
+    Some(Write::Patch { key: key.clone(), uid: live.uid.clone(), patch })
 }
 
 fn create(manifest: &Manifest, id: TaskId, run: &mut TaskRun, this: &HookRun, turn: &mut Turn<'_>) {
