@@ -1,6 +1,7 @@
 //! The edge: what was typed becomes a call, errors become exit codes.
 
 mod crd;
+mod evaluate;
 mod operator;
 mod plan;
 
@@ -21,6 +22,7 @@ enum Command {
     Operator(operator::Args),
     Plan(plan::Args),
     Crd(crd::Args),
+    Evaluate(evaluate::Args),
 }
 
 /// Runs a command line; gives the exit code.
@@ -30,6 +32,7 @@ pub fn run() -> ExitCode {
         Command::Operator(args) => operator::run(args),
         Command::Plan(args) => plan::run(&args),
         Command::Crd(args) => crd::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
     };
     match ended {
         Ok(code) => code,

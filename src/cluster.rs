@@ -13,6 +13,7 @@ pub mod limit;
 pub mod members;
 pub mod perform;
 pub mod rights;
+pub mod sandbox;
 pub mod source;
 pub mod view;
 pub mod watch;

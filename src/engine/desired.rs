@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
+use super::health::{self, checks::Checks};
 use super::kinds::{KindInfo, Kinds, Known};
 use super::object::{Digest, GroupKind, ObjectKey, Owner, group_of, version_of};
 use super::settings::{Class, Settings};
@@ -28,6 +29,8 @@ pub struct Manifest {
     pub body: Value,
     /// Digest of the sent form.
     pub content: Digest,
+    /// Whether its kind runs to an end, so that a hook of it is done when it has ended (V5).
+    pub runs_to_end: bool,
     /// A Job's `ttlSecondsAfterFinished`, kept out of the sent form until its outcome is durable.
     pub ttl: Option<i64>,
     /// What the annotations say.
@@ -65,6 +68,7 @@ impl Manifest {
             body,
             ttl: None,
             settings: Settings::plain(),
+            runs_to_end: false,
             position: Position { source: None, document: 0, line: 0 },
         }
     }
@@ -81,6 +85,19 @@ pub struct Desired {
     pub places: BTreeMap<ObjectKey, usize>,
     /// What is odd but no error, for conditions and `swell plan`.
     pub warnings: Vec<String>,
+}
+
+impl Desired {
+    /// The same with the kinds that run to an end by the Application's own health checks (V5).
+    #[must_use]
+    pub fn with_checks(mut self, checks: &Checks) -> Self {
+        for manifest in &mut self.manifests {
+            if checks.runs_to_end(&manifest.key.kind) && !manifest.runs_to_end {
+                Arc::make_mut(manifest).runs_to_end = true;
+            }
+        }
+        self
+    }
 }
 
 /// One reason why a source cannot be used.
@@ -243,6 +260,7 @@ fn manifest(
     let (body, ttl) = sent_form(document.value, &key);
     Ok(Manifest {
         content: Digest::of(&body),
+        runs_to_end: health::runs_to_end(&key.kind.group, &key.kind.kind),
         generate_name: head.generate_name,
         api_version: head.api_version,
         key,

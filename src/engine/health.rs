@@ -2,6 +2,7 @@
 //! answer, nothing panics. What has the wrong type counts as absent. Rules are Argo CD's, with the deviations V13, V16, V17 and V18.
 
 mod api;
+pub mod checks;
 mod custom;
 mod job;
 mod network;
@@ -167,7 +168,7 @@ pub fn completion(object: &Value) -> Option<Completion> {
 /// The generation that the object's status says it describes. For a custom resource it is the lower one of `status.observedGeneration`
 /// and of the condition that it is judged by. `None` if the status does not say, or not by a whole number.
 pub fn observed_generation(object: &Value) -> Option<i64> {
-    let own = stated(at(object, &["status", "observedGeneration"])).number();
+    let own = stated_generation(object);
     match identity(object).and_then(|(group, _, kind)| Rule::of(group, kind)) {
         Some(Rule::Custom) => {
             let condition = custom::readiness(object).and_then(|condition| condition.generation().number());
@@ -175,6 +176,19 @@ pub fn observed_generation(object: &Value) -> Option<i64> {
         }
         _ => own,
     }
+}
+
+/// The generation that `status.observedGeneration` names, whatever the kind.
+pub fn stated_generation(object: &Value) -> Option<i64> {
+    stated(at(object, &["status", "observedGeneration"])).number()
+}
+
+/// The rule that judges the objects of a kind, in words; `None` for a kind without health.
+pub fn rule_name(group: &str, kind: &str) -> Option<String> {
+    Rule::of(group, kind).map(|rule| match rule {
+        Rule::Custom => "standard conditions".to_owned(),
+        rule => format!("built-in rule {rule:?}"),
+    })
 }
 
 /// Whether the kind is a built-in one whose rule compares the generation in the status with the object's, so that a verdict on it can

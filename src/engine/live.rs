@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::fields;
+use super::health::checks::{self, Check, Finding};
 use super::health::{self, Completion, Facts, Verdict};
 use super::membership::{HookRun, Marks, hook_run, marks};
 use super::object::{Digest, ObjectKey, Owner, group_of};
@@ -38,6 +39,8 @@ pub struct Live {
     pub ignore_health: bool,
     /// Verdict of the kind's rule; `None` for kinds without health.
     pub verdict: Option<Verdict>,
+    /// Whether the verdict is that of a health check which the Application brings.
+    pub by_check: bool,
     /// For kinds that run to an end.
     pub completion: Option<Completion>,
     /// `observedGeneration`, where the object has it.
@@ -95,6 +98,7 @@ impl Live {
             options: live_options(&annotations),
             ignore_health: annotations.get(keys::ARGO_IGNORE_HEALTHCHECK).is_some_and(|value| value == "true"),
             verdict: health::assess(object, facts),
+            by_check: false,
             completion: health::completion(object),
             observed_generation: health::observed_generation(object),
             status: object.get("status").map(Digest::of),
@@ -105,6 +109,28 @@ impl Live {
             other_fields: fields::others(object, &owner.field_manager(), 5),
             covered: OnceLock::new(),
         })
+    }
+
+    /// The same object as a health check of its Application judges it.
+    #[must_use]
+    pub fn judged_by(mut self, object: &Value, check: &Check, finding: &Finding) -> Self {
+        let (verdict, completion) = checks::judge(object, check, finding);
+        self.verdict = Some(verdict);
+        self.by_check = true;
+        if completion.is_some() {
+            self.completion = completion;
+        }
+        // Conditions that Swell's own rule looks at are not what this verdict is made of.
+        self.observed_generation = health::stated_generation(object);
+        self
+    }
+
+    /// The same object until a health check that has come, changed or gone has judged it.
+    #[must_use]
+    pub fn to_be_judged(&self, finding: &Finding, check: &Check) -> Self {
+        let (verdict, completion) = checks::judge(&Value::Null, check, finding);
+        let verdict = if self.deleting.is_some() { self.verdict.clone() } else { Some(verdict) };
+        Self { verdict, by_check: true, completion: completion.or(self.completion.clone()), ..self.clone() }
     }
 
     /// Whether it is a member of the Application that it was reduced for.

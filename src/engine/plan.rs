@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::action::Propagation;
 use super::desired::{Desired, Manifest};
-use super::health;
 use super::kinds::{is_precious, rank};
 use super::live::{Live, Members};
 use super::object::{GroupKind, ObjectKey, Owner};
@@ -90,7 +89,7 @@ impl Task {
 
     /// Whether it is a hook of a kind that runs to an end.
     pub fn is_running_hook(&self) -> bool {
-        matches!(self.work, Work::Hook(_)) && health::runs_to_end(&self.key.kind.group, &self.key.kind.kind)
+        matches!(&self.work, Work::Hook(manifest) if manifest.runs_to_end)
     }
 }
 

@@ -9,5 +9,6 @@ mod health;
 mod laws;
 mod plan;
 mod rules;
+mod sandbox;
 mod simulation;
 mod world;

@@ -233,7 +233,7 @@ fn verdict(manifest: &Manifest, run: &mut TaskRun, live: &Live, now: Timestamp) 
     {
         return wait("Progressing", "waits to see its own write", None);
     }
-    if health::is_custom(&manifest.key.kind.group) && !is_fresh(live, run.written.as_ref()) {
+    if (live.by_check || health::is_custom(&manifest.key.kind.group)) && !is_fresh(live, run.written.as_ref()) {
         let settle = manifest.settings.settle.unwrap_or(SETTLE);
         let settled = written_at(live, run).and_then(|at| at.checked_add(settle).ok());
         if let Some(settled) = settled.filter(|settled| now < *settled) {
@@ -263,7 +263,7 @@ fn verdict(manifest: &Manifest, run: &mut TaskRun, live: &Live, now: Timestamp) 
     }
 }
 
-/// Whether the status of a custom resource tells of our write; of one before a restart only `observedGeneration` can.
+/// Whether the status of an object that is judged by it alone tells of our write; of one before a restart only `observedGeneration` can.
 fn is_fresh(live: &Live, written: Option<&Written>) -> bool {
     match (live.observed_generation, written) {
         (Some(observed), _) => observed >= live.generation,
@@ -428,7 +428,7 @@ fn looked(
 
 /// A plain Job that was seen to end well stays done when it is gone (V19).
 fn is_ended_job(manifest: &Manifest, run: &TaskRun) -> bool {
-    health::runs_to_end(&manifest.key.kind.group, &manifest.key.kind.kind) && run.last_end == Some(true)
+    manifest.runs_to_end && run.last_end == Some(true)
 }
 
 /// Why an object of another Application is left alone (I6, V25).

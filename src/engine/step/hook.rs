@@ -200,7 +200,7 @@ pub(super) fn created_at(key: &ObjectKey, stage: &Stage, turn: &Turn<'_>) -> Opt
 }
 
 pub(super) fn runs_to_end(manifest: &Manifest) -> bool {
-    health::runs_to_end(&manifest.key.kind.group, &manifest.key.kind.kind)
+    manifest.runs_to_end
 }
 
 /// What a quorum read before (or after an unknown outcome of) the creation shows.
