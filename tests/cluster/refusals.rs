@@ -80,18 +80,6 @@ async fn f63_what_the_rehearsal_refuses_is_told_before_the_migration_has_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_cannot_be_met_does_nothing_instead_of_everything() {
-    let place = Place::new("dryrun").await;
-    place
-        .apply_with("app", &config_map("settings", &[], "1"), json!({"syncPolicy": {"automated": {"enabled": false}}}))
-        .await;
-    place.ask("app", json!({"sync": {"dryRun": true}})).await;
-    let message = place.ended("app", OperationPhase::Failed).await.operation_state.unwrap().message.unwrap();
-    assert!(message.starts_with("operation.sync.dryRun is not there yet"), "{message}");
-    assert!(place.writes().await.is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn f35_the_rehearsal_itself_creates_nothing() {
     let place = Place::new("dry").await;
     let manifests = [
