@@ -11,6 +11,7 @@ use crate::engine::kinds;
 use crate::engine::ledger::{HookRecord, RecordStage};
 use crate::engine::live::Live;
 use crate::engine::plan::{Stage, Task, Work};
+use crate::engine::settings::Phase;
 
 /// Begins a stage: names are settled, and what must be durable before its first effect is written down.
 pub(super) fn enter(sync_fail: bool, index: usize, turn: &mut Turn<'_>) -> Running {
@@ -282,7 +283,7 @@ fn start(task: &Task, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut T
         let since = matches!(task.work, Work::Hook(_)).then(|| hook::created_at(&run.key, stage, turn)).flatten();
         let since = since.unwrap_or_else(|| turn.now());
         run.started = Some(since);
-        run.deadline = deadline(task, since, turn);
+        run.deadline = deadline(task, stage, since, turn);
     }
     match &task.work {
         Work::Namespace(manifest) => namespace::start(manifest, id, run, turn),
@@ -292,8 +293,9 @@ fn start(task: &Task, stage: &Stage, id: TaskId, run: &mut TaskRun, turn: &mut T
     }
 }
 
-/// When the wait for a task that starts now ends: its own time-out, the stage's or the hook's, and never after the attempt's.
-fn deadline(task: &Task, started: Timestamp, turn: &Turn<'_>) -> Option<Timestamp> {
+/// When the wait for a task that starts now ends: its own time-out, the stage's or the hook's, and never after the attempt's. SyncFail
+/// has time of its own: that of the attempt may be over, and be its cause.
+fn deadline(task: &Task, stage: &Stage, started: Timestamp, turn: &Turn<'_>) -> Option<Timestamp> {
     let of_kind = match task.work {
         Work::Hook(_) => turn.timeouts.hook,
         // A person takes longer than a cluster: only the attempt's own deadline bounds that.
@@ -302,7 +304,8 @@ fn deadline(task: &Task, started: Timestamp, turn: &Turn<'_>) -> Option<Timestam
     };
     let own = task.manifest().and_then(|manifest| manifest.settings.timeout).unwrap_or(of_kind);
     let own = own.and_then(|timeout| started.checked_add(timeout).ok());
-    let attempt = turn.timeouts.sync.and_then(|timeout| turn.operation.attempt_started_at.checked_add(timeout).ok());
+    let of_attempt = turn.timeouts.sync.filter(|_| stage.phase != Phase::SyncFail);
+    let attempt = of_attempt.and_then(|timeout| turn.operation.attempt_started_at.checked_add(timeout).ok());
     let first = match (own, attempt) {
         (Some(own), Some(attempt)) => Some(own.min(attempt)),
         (own, attempt) => own.or(attempt),
