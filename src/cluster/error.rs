@@ -114,7 +114,7 @@ fn kind(status: StatusCode, reason: &str, message: &str, names_object: bool) -> 
         403 if message.contains("is being terminated") => FaultKind::Transient,
         403 => FaultKind::Forbidden,
         401 | 408 | 425 | 429 => FaultKind::Transient,
-        // A body that does not fit the schema is an internal error to server-side apply; it will never fit.
+        // What an apply cannot be typed as (a field outside the schema, a key twice in a list) is answered as an internal error.
         500 if message.starts_with("failed to create typed patch object") => FaultKind::Invalid,
         code if code >= 500 => FaultKind::Transient,
         _ => FaultKind::Invalid,
@@ -157,6 +157,14 @@ mod tests {
         let message = "failed to create typed patch object (shop/a; /v1, Kind=ConfigMap): .data.value: expected string, got &value.valueUnstructured{Value:1}";
         assert_eq!(fault(500, &json!({"message": message}), false).kind, FaultKind::Invalid);
         assert_eq!(fault(500, &json!({"message": "etcdserver: request timed out"}), false).kind, FaultKind::Transient);
+    }
+
+    #[test]
+    fn a_field_that_the_schema_does_not_know_is_no_matter_of_time() {
+        let body = json!({"message": "failed to create typed patch object (shop/x; /v1, Kind=ConfigMap): .dataa: field not declared in schema"});
+        assert_eq!(fault(500, &body, false).kind, FaultKind::Invalid);
+        let secret = json!({"message": "failed to create typed patch object (shop/x; /v1, Kind=Secret): .data.a: expected string, got &value.valueUnstructured{Value:42}"});
+        assert!(!fault(500, &secret, true).message.contains("42"), "its words may quote a value");
     }
 
     #[test]
