@@ -124,6 +124,26 @@ fn standard_input_is_read_as_a_file_is() {
 }
 
 #[test]
+fn f42_of_two_families_of_annotations_the_plan_shows_what_counts() {
+    let mut child = swell(&["-f", "-", "-o", "json"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let manifest = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "annotations": {
+        "argocd.argoproj.io/hook": "PreSync", "helm.sh/hook": "post-install",
+        "argocd.argoproj.io/sync-wave": "2", "helm.sh/hook-weight": "7",
+        "argocd.argoproj.io/hook-delete-policy": "HookSucceeded", "helm.sh/hook-delete-policy": "hook-failed"}}});
+    child.stdin.take().unwrap().write_all(manifest.to_string().as_bytes()).unwrap();
+    let output: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    let application = &output["applications"][0];
+    let stage = &application["stages"][0];
+    assert_eq!((&stage["phase"], &stage["wave"]), (&json!("PreSync"), &json!(2)));
+    assert_eq!(
+        stage["tasks"][0]["deletePolicies"],
+        json!(["HookSucceeded", "HookFailed"]),
+        "added together, as in Argo CD"
+    );
+    assert!(application["warnings"][0].to_string().contains("name different waves"), "{}", application["warnings"]);
+}
+
+#[test]
 fn a_file_that_is_named_twice_is_one_file() {
     let once = json_of(&["-f", "tests/it/plan/maps"]);
     assert_eq!(json_of(&["-f", "tests/it/plan/maps", "-f", "tests/it/plan/maps/application.yaml"]), once);
