@@ -73,6 +73,10 @@ impl Performer {
             Action::Rehearse { task, write } => Answer::Rehearsed(task, self.write(write, true).await.map(|_| ())),
             Action::Write { task, write } => Answer::Written(task, self.write(write, false).await),
             Action::Look { task, key, version } => Answer::Looked(task, self.look(&key, version.as_deref()).await),
+            Action::Refresh { key, version } => {
+                let seen = self.look(&key, version.as_deref()).await;
+                Answer::Refreshed(key, seen)
+            }
             Action::Collect { task, key, uid } => {
                 Answer::Collected(task, evidence::collect(&self.calls, &key, &uid).await)
             }
@@ -241,12 +245,14 @@ fn is_overload(answer: &Answer) -> bool {
         | Answer::Rehearsed(_, Err(fault))
         | Answer::Written(_, Err(fault))
         | Answer::Looked(_, Err(fault))
+        | Answer::Refreshed(_, Err(fault))
         | Answer::Tidied(_, Err(fault)) => fault,
         Answer::Recorded(_)
         | Answer::Rights(Ok(_))
         | Answer::Rehearsed(_, Ok(()))
         | Answer::Written(_, Ok(_))
         | Answer::Looked(_, Ok(_))
+        | Answer::Refreshed(_, Ok(_))
         | Answer::Collected(..)
         | Answer::Tidied(_, Ok(())) => return false,
     };

@@ -53,6 +53,13 @@ pub enum Action {
         /// Version of the API to ask in; `None`: the served one.
         version: Option<String>,
     },
+    /// Read one object that is waited for in silence; what it shows goes into the view.
+    Refresh {
+        /// The object.
+        key: ObjectKey,
+        /// Version of the API to ask in; `None`: the served one.
+        version: Option<String>,
+    },
     /// Gather why a hook or workload failed: container states, exit codes, last log lines.
     Collect {
         /// The task.
@@ -195,6 +202,8 @@ pub enum Answer {
     Written(TaskId, Result<Option<Arc<Live>>, Fault>),
     /// The object as the quorum has it.
     Looked(TaskId, Result<Option<Arc<Live>>, Fault>),
+    /// An object as the quorum has it, which no task has asked for.
+    Refreshed(ObjectKey, Result<Option<Arc<Live>>, Fault>),
     /// The evidence of a failure.
     Collected(TaskId, Evidence),
     /// The clean-up of a hook.

@@ -240,6 +240,8 @@ pub struct TaskRun {
     pub last_end: Option<bool>,
     /// What there is to say in its row.
     pub note: Option<String>,
+    /// While the object is waited for: when something of it was seen last, or it was read.
+    pub heard: Option<Timestamp>,
 }
 
 impl TaskRun {
@@ -265,6 +267,7 @@ impl TaskRun {
             degraded_since: None,
             last_end: None,
             note: None,
+            heard: None,
         }
     }
 

@@ -10,6 +10,7 @@ mod namespace;
 mod prepare;
 mod prune;
 mod rehearse;
+mod silence;
 mod stage;
 mod takeover;
 mod tidy;
@@ -77,6 +78,8 @@ pub fn step(state: State, seen: &Observation<'_>) -> Step {
                 attempt.recording = None;
             }
             Answer::Tidied(key, result) => tidy::tidied(&mut ledger, key, result, seen.now),
+            // What it showed stands in the view.
+            Answer::Refreshed(..) => {}
             Answer::Rights(_)
             | Answer::Rehearsed(..)
             | Answer::Written(..)

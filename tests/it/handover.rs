@@ -18,7 +18,8 @@ use swell::engine::object::{Digest, ObjectKey, Owner};
 use swell::engine::plan::{Options, Plan};
 use swell::engine::step::{Observation, State, Step, step};
 
-fn member(of: &Owner, key: &ObjectKey, version: u64) -> Arc<Live> {
+/// An object that carries the marks of its Application, as `shop/web` sees it.
+pub(crate) fn member(of: &Owner, key: &ObjectKey, version: u64) -> Arc<Live> {
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {
@@ -32,11 +33,22 @@ fn member(of: &Owner, key: &ObjectKey, version: u64) -> Arc<Live> {
 }
 
 fn stepped(state: State, members: &Members, answers: Vec<Answer>) -> Step {
+    stepped_at(Timestamp::UNIX_EPOCH, state, members, &BTreeSet::new(), answers)
+}
+
+/// One step at that time.
+pub(crate) fn stepped_at(
+    now: Timestamp,
+    state: State,
+    members: &Members,
+    changed: &BTreeSet<ObjectKey>,
+    answers: Vec<Answer>,
+) -> Step {
     let nobody = |_: &str| None;
     let observation = Observation {
-        now: Timestamp::UNIX_EPOCH,
+        now,
         members,
-        changed: &BTreeSet::new(),
+        changed,
         answers,
         kinds: &Kinds::builtin(),
         name_of: &nobody,
@@ -46,15 +58,13 @@ fn stepped(state: State, members: &Members, answers: Vec<Answer>) -> Step {
     step(state, &observation)
 }
 
-#[test]
-fn i6_an_object_that_was_handed_over_while_it_was_to_be_pruned_is_left_alone() {
+/// An attempt of `shop/web` that prunes all members, up to the delete of the first.
+pub(crate) fn deleting(members: &Members) -> Step {
     let owner = Owner::new("shop", "web");
-    let key = ObjectKey::new("", "ConfigMap", Some("shop"), "old");
-    let members = Members::from([(key.clone(), member(&owner, &key, 7))]);
     let nothing =
         Desired { revision: "r".to_owned(), manifests: Vec::new(), places: BTreeMap::new(), warnings: Vec::new() };
     let options = Options { prune: true, ..Options::default() };
-    let plan = Plan::sync(&nothing, &members, &owner, "shop", &options, &|_, _| None);
+    let plan = Plan::sync(&nothing, members, &owner, "shop", &options, &|_, _| None);
     let operation = Operation {
         id: "1".to_owned(),
         deletion: false,
@@ -68,7 +78,7 @@ fn i6_an_object_that_was_handed_over_while_it_was_to_be_pruned_is_left_alone() {
         options,
     };
     let attempt = Attempt {
-        owner: owner.clone(),
+        owner,
         operation,
         plan: Arc::new(plan),
         timeouts: Timeouts { sync: None, stage: None, hook: None },
@@ -80,11 +90,19 @@ fn i6_an_object_that_was_handed_over_while_it_was_to_be_pruned_is_left_alone() {
         stop: None,
         recording: None,
     };
-    let first = stepped(State { ledger: Ledger::default(), attempt }, &members, Vec::new());
+    let first = stepped(State { ledger: Ledger::default(), attempt }, members, Vec::new());
     assert!(matches!(first.actions[..], [Action::CheckRights(_)]), "{:?}", first.actions);
-    let second = stepped(first.state, &members, vec![Answer::Rights(Ok(Vec::new()))]);
+    let second = stepped(first.state, members, vec![Answer::Rights(Ok(Vec::new()))]);
     let [Action::Record { version }] = second.actions[..] else { panic!("{:?}", second.actions) };
-    let third = stepped(second.state, &members, vec![Answer::Recorded(version)]);
+    stepped(second.state, members, vec![Answer::Recorded(version)])
+}
+
+#[test]
+fn i6_an_object_that_was_handed_over_while_it_was_to_be_pruned_is_left_alone() {
+    let owner = Owner::new("shop", "web");
+    let key = ObjectKey::new("", "ConfigMap", Some("shop"), "old");
+    let members = Members::from([(key.clone(), member(&owner, &key, 7))]);
+    let third = deleting(&members);
     let [Action::Write { task, write: Write::Delete { version: Some(7), .. } }] = third.actions[..] else {
         panic!("a delete with the resourceVersion that was seen: {:?}", third.actions)
     };

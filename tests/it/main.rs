@@ -10,5 +10,6 @@ mod laws;
 mod plan;
 mod rules;
 mod sandbox;
+mod silence;
 mod simulation;
 mod world;

@@ -102,6 +102,7 @@ pub(super) fn answered(
             Answer::Recorded(_)
             | Answer::Rights(_)
             | Answer::Rehearsed(..)
+            | Answer::Refreshed(..)
             | Answer::Collected(..)
             | Answer::Tidied(..),
             _,

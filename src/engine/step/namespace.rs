@@ -49,6 +49,7 @@ pub(super) fn answered(manifest: &Arc<Manifest>, id: TaskId, run: &mut TaskRun, 
         | Answer::Rights(_)
         | Answer::Rehearsed(..)
         | Answer::Collected(..)
+        | Answer::Refreshed(..)
         | Answer::Tidied(..) => {}
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn answered(task: &Task, id: TaskId, run: &mut TaskRun, answer: &Answ
         Answer::Recorded(_)
         | Answer::Rights(_)
         | Answer::Rehearsed(..)
+        | Answer::Refreshed(..)
         | Answer::Collected(..)
         | Answer::Tidied(..) => {}
     }

@@ -63,6 +63,7 @@ pub(super) fn advance(
             | Answer::Written(..)
             | Answer::Looked(..)
             | Answer::Collected(..)
+            | Answer::Refreshed(..)
             | Answer::Tidied(..) => {}
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Turn, apply, hook, namespace, prune, tidy};
+use super::{Turn, apply, hook, namespace, prune, silence, tidy};
 use crate::engine::action::{Answer, Fault, TaskId};
 use crate::engine::attempt::{Attempt, Blocked, Finish, Row, Running, Stop, TaskRun, TaskState, Then, What};
 use crate::engine::kinds;
@@ -138,6 +138,7 @@ pub(super) fn turn(running: &mut Running, turn: &mut Turn<'_>, fresh: Option<Vec
     } else if first {
         for key in turn.seen.changed {
             if let Some(place) = running.places.get(key).copied() {
+                silence::broken(&mut running.runs[place], turn);
                 move_task(running, stage, place, turn, |task, id, run, turn| judge(task, stage, id, run, turn));
             }
         }
@@ -219,7 +220,7 @@ fn task_of(answer: &Answer) -> Option<TaskId> {
         Answer::Written(id, _) | Answer::Looked(id, _) | Answer::Rehearsed(id, _) | Answer::Collected(id, _) => {
             Some(*id)
         }
-        Answer::Recorded(_) | Answer::Rights(_) | Answer::Tidied(..) => None,
+        Answer::Recorded(_) | Answer::Rights(_) | Answer::Refreshed(..) | Answer::Tidied(..) => None,
     }
 }
 
@@ -240,6 +241,7 @@ fn move_task(
     let before = (matches!(run.state, TaskState::Held), run.applied);
     let outer_wake = turn.wake.take();
     change(&stage.tasks[place], id, run, turn);
+    silence::mind(&stage.tasks[place], run, turn);
     let wake = std::mem::replace(&mut turn.wake, outer_wake);
     running.wake = match (running.wake, wake) {
         (Some(a), Some(b)) => Some(a.min(b)),

@@ -424,6 +424,10 @@ impl Sim {
                 let result = if dropped { Err(transient()) } else { Ok(self.world.live(&key, &owner())) };
                 (Some(Answer::Looked(task, result)), Some(key))
             }
+            Action::Refresh { key, .. } => {
+                let result = if dropped { Err(transient()) } else { Ok(self.world.live(&key, &owner())) };
+                (Some(Answer::Refreshed(key.clone(), result)), Some(key))
+            }
             Action::Collect { task, .. } => {
                 let evidence =
                     Evidence { summary: "container main exited with 1".to_owned(), log: Some("boom".to_owned()) };
@@ -549,6 +553,7 @@ fn unknown(answer: Answer) -> Answer {
         Answer::Rehearsed(task, _) => Answer::Rehearsed(task, Err(transient())),
         Answer::Written(task, _) => Answer::Written(task, Err(transient())),
         Answer::Looked(task, _) => Answer::Looked(task, Err(transient())),
+        Answer::Refreshed(key, _) => Answer::Refreshed(key, Err(transient())),
         Answer::Tidied(key, _) => Answer::Tidied(key, Err(transient())),
         answer @ (Answer::Recorded(_) | Answer::Rights(_) | Answer::Collected(..)) => answer,
     }

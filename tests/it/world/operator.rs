@@ -154,7 +154,13 @@ impl Operator {
 
     /// An answer has come, about an object if it is about one.
     pub(crate) fn answer(&mut self, answer: Answer, key: Option<&ObjectKey>) {
-        if let (Some(key), Answer::Written(_, Ok(Some(live))) | Answer::Looked(_, Ok(Some(live)))) = (key, &answer) {
+        let live = match &answer {
+            Answer::Written(_, Ok(live)) | Answer::Looked(_, Ok(live)) | Answer::Refreshed(_, Ok(live)) => {
+                live.as_ref()
+            }
+            _ => None,
+        };
+        if let (Some(key), Some(live)) = (key, live) {
             let labelled = match &live.marks {
                 Marks::Member { id, .. } | Marks::Stray(id) => *id == self.owner.membership_id(),
                 Marks::None => false,
