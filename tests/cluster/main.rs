@@ -8,6 +8,7 @@ mod departure;
 mod ends;
 mod endurance;
 mod farewells;
+mod faults;
 mod fire;
 mod gates;
 mod hands;

@@ -1,6 +1,7 @@
 //! What every test on the control plane needs: a namespace whose account may deploy, an operator of its own, and waiting with a deadline.
 
 pub(crate) mod proxied;
+pub(crate) mod tools;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -311,6 +312,15 @@ impl Place {
         entries.iter().filter(|entry| entry.code == 201).count()
     }
 
+    /// Every write to objects of a resource in this place, by whomever, oldest first.
+    pub(crate) async fn log(&self, resource: &str) -> Vec<Entry> {
+        let audit = testbed().audit();
+        audit.flushed(&self.client).await.unwrap();
+        let mut entries = audit.read(&Filter::namespace(&self.namespace).resource(resource)).unwrap();
+        entries.retain(|entry| entry.is_write() && entry.stage == "ResponseComplete");
+        entries
+    }
+
     /// The Application as an owner of objects.
     pub(crate) fn owner(&self, name: &str) -> Owner {
         Owner::new(&self.namespace, name)
@@ -333,6 +343,28 @@ pub(crate) fn entry_name(entry: &Entry) -> String {
     }
     let body = entry.request_object.as_ref().or(entry.response_object.as_ref());
     body.and_then(|body| body.pointer("/metadata/name")).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// When the Jobs of that name were said to be over by the one who says so, in microseconds since 1970, oldest first.
+pub(crate) async fn job_ends(place: &Place, name: &str) -> Vec<i64> {
+    let mut ends = BTreeMap::new();
+    for entry in place.log("jobs").await.iter().filter(|entry| entry.name == name && tells_an_end(entry)) {
+        let uid = entry.response_object.as_ref().and_then(|job| job.pointer("/metadata/uid")).map(Value::to_string);
+        ends.entry(uid).or_insert(entry.received_us);
+    }
+    let mut ends: Vec<_> = ends.into_values().collect();
+    ends.sort_unstable();
+    ends
+}
+
+/// Whether a write of a Job's status says that it is over.
+pub(crate) fn tells_an_end(entry: &Entry) -> bool {
+    let conditions = entry.response_object.as_ref().and_then(|job| job.pointer("/status/conditions")?.as_array());
+    entry.resource == "jobs"
+        && entry.subresource == "status"
+        && conditions.into_iter().flatten().any(|condition| {
+            matches!(condition["type"].as_str(), Some("Complete" | "Failed")) && condition["status"] == "True"
+        })
 }
 
 /// Waits until `probe` gives something.

@@ -7,7 +7,7 @@ use swell::api::{ApplicationStatus, RecordState};
 use testbed::audit::{Entry, Filter, Mark};
 
 use super::run::Sync;
-use crate::support::{Place, entry_name, testbed};
+use crate::support::{Place, entry_name, tells_an_end, testbed};
 
 /// Everything that is not as it should be.
 pub(super) async fn wrong(place: &Place, sync: Sync, status: &ApplicationStatus, mark: Mark) -> Vec<String> {
@@ -114,9 +114,7 @@ fn in_history(place: &Place, sync: Sync, entries: &[Entry], wrong: &mut Vec<Stri
     }
     // When a Job was seen to be over by the one who says so.
     let over = |name: &str| {
-        let ends = entries.iter().filter(|entry| {
-            entry.resource == "jobs" && entry.subresource == "status" && entry.name == name && is_over(entry)
-        });
+        let ends = entries.iter().filter(|entry| entry.name == name && tells_an_end(entry));
         ends.map(|entry| entry.received_us).min()
     };
     let begun = |resource, name| created(resource, name).iter().map(|entry| entry.received_us).min();
@@ -134,12 +132,4 @@ fn in_history(place: &Place, sync: Sync, entries: &[Entry], wrong: &mut Vec<Stri
     }
     before("load was over", over("load"), "smoke", begun("jobs", "smoke"));
     before("smoke was over", over("smoke"), "notify", begun("jobs", "notify"));
-}
-
-/// Whether a write of a Job's status says that it is over.
-fn is_over(entry: &Entry) -> bool {
-    let conditions = entry.response_object.as_ref().and_then(|job| job.pointer("/status/conditions")?.as_array());
-    conditions.into_iter().flatten().any(|condition| {
-        matches!(condition["type"].as_str(), Some("Complete" | "Failed")) && condition["status"] == "True"
-    })
 }
