@@ -16,6 +16,7 @@ use super::members::MemberWatches;
 use super::rights;
 use super::view::{AppView, View};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, Write};
+use crate::engine::differences::Ignored;
 use crate::engine::fields;
 use crate::engine::kinds::KindInfo;
 use crate::engine::live::Live;
@@ -101,24 +102,33 @@ impl Performer {
         let about_secret = key.kind.is("", "Secret");
         let dry_run = if rehearsal { "&dryRun=All" } else { "" };
         let answer = match &write {
-            Write::Apply { body, force, version, strict, .. } => {
+            Write::Apply { body, force, version, strict, keeps, .. } => {
                 let validation = if *strict { "Strict" } else { "Warn" };
-                let path = format!(
-                    "{}?fieldManager={manager}&force={force}&fieldValidation={validation}{dry_run}",
-                    object_path(&key, &info)
-                );
+                let object = object_path(&key, &info);
+                let path =
+                    format!("{object}?fieldManager={manager}&force={force}&fieldValidation={validation}{dry_run}");
                 let versioned = version.map(|version| with_version(body, version));
                 let body = versioned.as_ref().unwrap_or(body);
-                let body = Some((&**body, "application/apply-patch+yaml"));
-                self.calls.send(Call { method: Method::PATCH, path, body, about_secret }).await?
+                let apply = Apply { path, body, about_secret };
+                match keeps {
+                    None => self.apply(&apply).await?,
+                    // What the caller has pinned to a version, or may not take from others, is not looked at again here.
+                    Some(ignored) => {
+                        self.apply_respecting(apply, ignored, &object, *force && version.is_none()).await?
+                    }
+                }
             }
-            Write::Replace { body, version, strict, .. } => {
+            Write::Replace { body, version, strict, keeps, .. } => {
                 let validation = if *strict { "Strict" } else { "Warn" };
                 let path = format!(
                     "{}?fieldManager={manager}&fieldValidation={validation}{dry_run}",
                     object_path(&key, &info)
                 );
-                let body = with_version(body, *version);
+                let mut body = with_version(body, *version);
+                if let Some(ignored) = keeps {
+                    let live = self.calls.get(object_path(&key, &info)).await?;
+                    body = Arc::new(ignored.copied(&body, &live, &manager));
+                }
                 let body = Some((&*body, "application/json"));
                 self.calls.send(Call { method: Method::PUT, path, body, about_secret }).await?
             }
@@ -182,6 +192,43 @@ impl Performer {
         }
     }
 
+    async fn apply(&self, apply: &Apply<'_>) -> Result<Value, Fault> {
+        let Apply { path, body, about_secret } = apply;
+        let body = Some((*body, "application/apply-patch+yaml"));
+        self.calls.send(Call { method: Method::PATCH, path: path.clone(), body, about_secret: *about_secret }).await
+    }
+
+    /// Applies a body whose ignored fields keep the value that the live object has now. Who takes a field between the look and the write
+    /// moves the resourceVersion, if the write is pinned to it: then it is looked at again.
+    async fn apply_respecting(
+        &self,
+        apply: Apply<'_>,
+        ignored: &Ignored,
+        object: &str,
+        pinned: bool,
+    ) -> Result<Value, Fault> {
+        let mut looks = 0;
+        loop {
+            let live = match self.calls.get(object.to_owned()).await {
+                Ok(live) => live,
+                Err(fault) if fault.kind == FaultKind::NotFound => return self.apply(&apply).await,
+                Err(fault) => return Err(fault),
+            };
+            let mut body = ignored.respected(apply.body, &live, &self.app.owner.field_manager());
+            if pinned {
+                body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+            }
+            let answer = self.apply(&Apply { path: apply.path.clone(), body: &body, ..apply }).await;
+            match answer {
+                Err(fault) if pinned && fault.kind == FaultKind::Conflict && looks < MOST_LOOKS => looks += 1,
+                Err(fault) if pinned && fault.kind == FaultKind::Conflict => {
+                    return Err(Fault { kind: FaultKind::Transient, ..fault });
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     async fn look(&self, key: &ObjectKey, version: Option<&str>) -> Result<Option<Arc<Live>>, Fault> {
         let known = self.app.peek(|members| members.get(key).map(|live| live.version));
         let info = match self.kind(key, version).await {
@@ -237,6 +284,16 @@ impl Performer {
         }
     }
 }
+
+/// A server-side apply that goes out.
+struct Apply<'a> {
+    path: String,
+    body: &'a Value,
+    about_secret: bool,
+}
+
+/// How often an object that changes all the time is looked at again before its apply is put off.
+const MOST_LOOKS: u8 = 3;
 
 /// Whether the server asks to be asked later.
 fn is_overload(answer: &Answer) -> bool {

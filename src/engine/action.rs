@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::differences::Ignored;
 use super::live::Live;
 use super::object::ObjectKey;
 use super::rights::{MissingRight, Right};
@@ -93,6 +94,8 @@ pub enum Write {
         version: Option<u64>,
         /// Whether fields that the schema does not know are refused.
         strict: bool,
+        /// Fields that keep the value that the live object has, if there is one.
+        keeps: Option<Arc<Ignored>>,
     },
     /// Replace the whole object: what the body does not have goes, whoever put it there.
     Replace {
@@ -104,6 +107,8 @@ pub enum Write {
         version: u64,
         /// Whether fields that the schema does not know are refused.
         strict: bool,
+        /// Fields that keep their live value.
+        keeps: Option<Arc<Ignored>>,
     },
     /// Make the fields that other managers own ours, by a patch of `managedFields`: what the next apply does not name goes.
     Migrate {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
+use super::differences::{Ignored, Rules};
 use super::health::{self, checks::Checks};
 use super::kinds::{KindInfo, Kinds, Known};
 use super::object::{Digest, GroupKind, ObjectKey, Owner, group_of, version_of};
@@ -35,6 +36,8 @@ pub struct Manifest {
     pub ttl: Option<i64>,
     /// What the annotations say.
     pub settings: Settings,
+    /// The fields whose differences are ignored, if there are any.
+    pub ignored: Option<Arc<Ignored>>,
     /// Where it stands in the source.
     pub position: Position,
 }
@@ -69,6 +72,7 @@ impl Manifest {
             ttl: None,
             settings: Settings::plain(),
             runs_to_end: false,
+            ignored: None,
             position: Position { source: None, document: 0, line: 0 },
         }
     }
@@ -133,6 +137,8 @@ pub struct Context<'a> {
     pub destination: &'a str,
     /// What the cluster serves.
     pub kinds: &'a Kinds,
+    /// The Application's `ignoreDifferences`.
+    pub differences: &'a Rules,
     /// Application-wide `SkipDryRunOnMissingResource=true`: a kind that is not served is no error.
     pub allow_missing_kinds: bool,
 }
@@ -258,7 +264,9 @@ fn manifest(
         return Err(vec![Problem { position: Some(position), key: Some(key), message }]);
     }
     let (body, ttl) = sent_form(document.value, &key);
+    let ignored = context.differences.of(&key, &body).map_err(here)?.map(Arc::new);
     Ok(Manifest {
+        ignored,
         content: Digest::of(&body),
         runs_to_end: health::runs_to_end(&key.kind.group, &key.kind.kind),
         generate_name: head.generate_name,
@@ -454,7 +462,13 @@ mod tests {
     fn read(text: &str) -> Result<Desired, Vec<Problem>> {
         let owner = Owner::new("shop", "web");
         let kinds = Kinds::builtin().closed();
-        let context = Context { owner: &owner, destination: "shop", kinds: &kinds, allow_missing_kinds: false };
+        let context = Context {
+            owner: &owner,
+            destination: "shop",
+            kinds: &kinds,
+            differences: &Rules::default(),
+            allow_missing_kinds: false,
+        };
         desired(yaml::parse(None, text, &yaml::Limits::default()).unwrap(), context)
     }
 

@@ -1,5 +1,7 @@
 //! Drift: a plain object that no longer carries what we applied, with what is missing and who has it now.
 
+use std::borrow::Cow;
+
 use super::desired::{Desired, Manifest};
 use super::fields;
 use super::ledger::Ledger;
@@ -40,7 +42,7 @@ pub fn drift(manifest: &Manifest, live: Option<&Live>, ledger: &Ledger, owner: &
     if live.deleting.is_some() {
         return Some(Drift { key: manifest.key.clone(), what: "is being deleted".to_owned(), by: Vec::new() });
     }
-    if live.carries(&manifest.body, manifest.content) {
+    if live.carries_but_ignored(manifest) {
         return None;
     }
     let (what, by) = difference(manifest, live);
@@ -69,11 +71,15 @@ fn difference(manifest: &Manifest, live: &Live) -> (String, Vec<String>) {
     }
     let none = serde_json::Value::Object(serde_json::Map::new());
     let ours = live.entry.as_ref().map_or(&none, |entry| &*entry.fields);
+    let wanted = match &manifest.ignored {
+        Some(ignored) => ignored.rest(&live.other_fields),
+        None => Cow::Borrowed(&manifest.body),
+    };
     let mut field = None;
     let mut by: Vec<String> = Vec::new();
     for (manager, theirs) in &live.other_fields {
         let Ok(theirs) = serde_json::from_str(theirs) else { continue };
-        if let Some(gained) = fields::gained(&manifest.body, ours, &theirs)
+        if let Some(gained) = fields::gained(&wanted, ours, &theirs)
             && !by.contains(manager)
         {
             field.get_or_insert(gained);
@@ -83,7 +89,7 @@ fn difference(manifest: &Manifest, live: &Live) -> (String, Vec<String>) {
     match field {
         Some(field) => (format!("{field} was taken by {}", by.join(", ")), by),
         None => {
-            let field = fields::lost(&manifest.body, ours).unwrap_or_else(|| "a field".to_owned());
+            let field = fields::lost(&wanted, ours).unwrap_or_else(|| "a field".to_owned());
             let others: Vec<_> = live.other_fields.iter().map(|(manager, _)| manager.clone()).collect();
             let by = if others.is_empty() { String::new() } else { format!("; also managed by {}", others.join(", ")) };
             (format!("{field} was taken out{by}"), others)
@@ -97,6 +103,7 @@ mod tests {
 
     use super::*;
     use crate::engine::desired::{Context, desired};
+    use crate::engine::differences::Rules;
     use crate::engine::health::Facts;
     use crate::engine::kinds::Kinds;
     use crate::engine::membership::applied;
@@ -114,7 +121,13 @@ mod tests {
         let owner = Owner::new("shop", "app");
         let documents = parse(None, MANIFEST, &Limits::default()).unwrap();
         let kinds = Kinds::builtin();
-        let context = Context { owner: &owner, destination: "shop", kinds: &kinds, allow_missing_kinds: false };
+        let context = Context {
+            owner: &owner,
+            destination: "shop",
+            kinds: &kinds,
+            differences: &Rules::default(),
+            allow_missing_kinds: false,
+        };
         Fixture { desired: desired(documents, context).unwrap(), owner }
     }
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::differences::{Path, Step};
+
 /// The fields of the Apply entry of `manager` in an object's `managedFields`, if there is one, and its time.
 pub fn applied<'a>(object: &'a Value, manager: &str) -> Option<(&'a Value, Option<&'a str>)> {
     entries(object).find_map(|entry| {
@@ -94,6 +96,40 @@ pub fn others(object: &Value, manager: &str, most: usize) -> Vec<(String, Box<st
         .map(|(name, fields)| (name.to_owned(), fields.to_string().into_boxed_str()))
         .take(most)
         .collect()
+}
+
+/// Who owns what of an object: our Apply entry, and those of everybody else, the status included.
+pub fn sides<'a>(object: &'a Value, manager: &str) -> (Option<&'a Value>, Vec<(&'a str, &'a Value)>) {
+    let ours = applied(object, manager).map(|(fields, _)| fields);
+    let entries = entries(object).filter_map(|entry| Some((entry.get("manager")?.as_str()?, entry.get("fieldsV1")?)));
+    (ours, entries.filter(|(_, fields)| !ours.is_some_and(|ours| std::ptr::eq(ours, *fields))).collect())
+}
+
+/// The fields of `manifest` that an entry owns, outermost first.
+pub fn owned(manifest: &Value, theirs: &Value) -> Vec<Path> {
+    let mut found = Vec::new();
+    own(manifest, theirs, &mut Vec::new(), &mut found);
+    found
+}
+
+/// What an entry says of a field of a map.
+pub(super) fn child<'a>(fields: Option<&'a Value>, name: &str) -> Option<&'a Value> {
+    fields?.get(format!("f:{name}"))
+}
+
+/// The keys of the item that an entry names `k:{...}`.
+pub(super) fn item_key(name: &str) -> Option<Map<String, Value>> {
+    serde_json::from_str(name.strip_prefix("k:")?).ok()
+}
+
+/// Whether an item of a list is the one that an entry names `k:{...}` or `v:...`; keys that it leaves to a default are no difference.
+pub(super) fn is_item(item: &Value, name: &str) -> bool {
+    if let Some(value) = name.strip_prefix("v:") {
+        return serde_json::from_str::<Value>(value).is_ok_and(|owned| owned == *item);
+    }
+    item.is_object()
+        && item_key(name)
+            .is_some_and(|key| key.iter().all(|(field, owned)| item.get(field).is_none_or(|value| value == owned)))
 }
 
 /// The first field of `manifest` that the entry `ours` does not own any more; nothing if all are covered.
@@ -209,10 +245,28 @@ fn item_in<'a>(item: &Value, fields: &'a Map<String, Value>) -> Option<&'a Value
     fields.iter().find_map(|(name, child)| is_item(item, name).then_some(child))
 }
 
-fn is_item(item: &Value, name: &str) -> bool {
-    let Some(key) = name.strip_prefix("k:") else { return false };
-    let Ok(Value::Object(key)) = serde_json::from_str::<Value>(key) else { return false };
-    key.iter().all(|(field, owned)| item.get(field).is_none_or(|value| value == owned))
+fn own(value: &Value, theirs: &Value, path: &mut Path, found: &mut Vec<Path>) {
+    let Some(fields) = theirs.as_object() else { return };
+    if fields.is_empty() || !(value.is_object() || value.is_array()) {
+        found.push(path.clone());
+        return;
+    }
+    let children: Vec<(Step, &Value, Option<&Value>)> = match value {
+        Value::Object(map) => {
+            map.iter().map(|(name, value)| (Step::Name(name.clone()), value, child(Some(theirs), name))).collect()
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(index, item)| (Step::Index(index), item, item_in(item, fields))).collect()
+        }
+        _ => Vec::new(),
+    };
+    for (step, value, theirs) in children {
+        if let Some(theirs) = theirs {
+            path.push(step);
+            own(value, theirs, path, found);
+            path.pop();
+        }
+    }
 }
 
 fn covers_metadata(value: &Value, fields: Option<&Value>) -> bool {
@@ -240,12 +294,9 @@ fn covers_field(value: &Value, fields: Option<&Value>) -> bool {
 }
 
 fn covers_item(item: &Value, fields: &Map<String, Value>) -> bool {
-    fields.iter().any(|(name, child)| {
-        if let Some(set_value) = name.strip_prefix("v:") {
-            return serde_json::from_str::<Value>(set_value).is_ok_and(|owned| &owned == item);
-        }
-        is_item(item, name) && covers_field(item, Some(child))
-    })
+    fields
+        .iter()
+        .any(|(name, child)| is_item(item, name) && (name.starts_with("v:") || covers_field(item, Some(child))))
 }
 
 fn is_empty(value: &Value) -> bool {

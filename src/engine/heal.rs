@@ -192,6 +192,7 @@ pub fn restricted(mut plan: Plan, objects: &BTreeSet<ObjectKey>, left: &BTreeSet
 mod tests {
     use super::*;
     use crate::engine::desired::{Context, desired};
+    use crate::engine::differences::Rules;
     use crate::engine::kinds::Kinds;
     use crate::engine::live::Members;
     use crate::engine::object::Owner;
@@ -313,7 +314,13 @@ mod tests {
     fn stages(objects: &BTreeSet<ObjectKey>, left: &BTreeSet<ObjectKey>) -> Vec<Vec<String>> {
         let owner = Owner::new("shop", "app");
         let kinds = Kinds::builtin();
-        let context = Context { owner: &owner, destination: "shop", kinds: &kinds, allow_missing_kinds: false };
+        let context = Context {
+            owner: &owner,
+            destination: "shop",
+            kinds: &kinds,
+            differences: &Rules::default(),
+            allow_missing_kinds: false,
+        };
         let desired = desired(parse(None, SHOP, &Limits::default()).unwrap(), context).unwrap();
         let plan = Plan::sync(&desired, &Members::new(), &owner, "shop", &Options::default(), &|_, _| None);
         let plan = restricted(plan, objects, left);

@@ -8,7 +8,7 @@ use super::action::Propagation;
 use super::attempt::{Operation, Stop};
 use super::heal::Heal;
 use super::plan::Options;
-use super::settings::{self, Consent, parse_option};
+use super::settings::{Consent, parse_option};
 use crate::api::{self, Application, OperationPhase, OperationState};
 
 /// What is known when the decision is made.
@@ -216,16 +216,9 @@ pub fn retry_at(application: &Application, operation: &Operation, now: Timestamp
 
 /// What an Application asks for that has no effect yet, in words: said rather than left to be found out.
 pub fn without_effect(application: &Application) -> Vec<String> {
-    let options = application.sync_options().iter().filter_map(|item| {
-        let (name, value) = parse_option(item).ok()?;
-        settings::without_effect(name, value).then(|| format!("spec.syncPolicy.syncOptions: {item}"))
-    });
-    let fields = [
-        (!application.spec.ignore_differences.is_empty(), "spec.ignoreDifferences"),
-        (!application.spec.health_checks.is_empty(), "spec.healthChecks"),
-    ];
+    let fields = [(!application.spec.health_checks.is_empty(), "spec.healthChecks")];
     let fields = fields.into_iter().filter(|(is_set, _)| *is_set).map(|(_, field)| field.to_owned());
-    options.chain(fields).map(|what| format!("without effect yet: {what}")).collect()
+    fields.map(|what| format!("without effect yet: {what}")).collect()
 }
 
 /// The options of a plan: those of the request where it names any, else the Application's. An error names the option that cannot be understood.
@@ -261,6 +254,7 @@ pub fn options(application: &Application, request: Option<&api::SyncOperation>) 
             "Force" => options.force = on,
             "ClientSideApplyMigration" => options.migrate = on,
             "PrunePropagationPolicy" => options.propagation = Propagation::of(value),
+            "RespectIgnoreDifferences" => options.respect_ignored = on,
             "WaitForHealth" => options.wait_for_health = on,
             _ => {}
         }

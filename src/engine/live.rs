@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::desired::Manifest;
 use super::fields;
 use super::health::checks::{self, Check, Finding};
 use super::health::{self, Completion, Facts, Verdict};
@@ -59,6 +60,8 @@ pub struct Live {
     pub other_fields: Vec<(String, Box<str>)>,
     /// Whether our entry covers the manifest, once somebody has asked: the content says which manifest that is.
     covered: OnceLock<bool>,
+    /// The same without what is ignored, for the rules that this was asked for first.
+    covered_but_ignored: OnceLock<(Digest, bool)>,
 }
 
 /// Our Apply entry in `managedFields`.
@@ -108,6 +111,7 @@ impl Live {
             has_other_tools: fields::has_other_tools(object, &owner.field_manager(), None),
             other_fields: fields::others(object, &owner.field_manager(), 5),
             covered: OnceLock::new(),
+            covered_but_ignored: OnceLock::new(),
         })
     }
 
@@ -156,6 +160,19 @@ impl Live {
     pub fn carries(&self, body: &Value, content: Digest) -> bool {
         let covers = || self.entry.as_ref().is_some_and(|entry| fields::covers(body, &entry.fields));
         self.content() == Some(content) && *self.covered.get_or_init(covers)
+    }
+}
+
+impl Live {
+    /// The same, but for the fields whose differences are ignored: whether the live object has not drifted.
+    pub fn carries_but_ignored(&self, manifest: &Manifest) -> bool {
+        let Some(ignored) = &manifest.ignored else { return self.carries(&manifest.body, manifest.content) };
+        let covers = || {
+            let rest = ignored.rest(&self.other_fields);
+            self.entry.as_ref().is_some_and(|entry| fields::covers(&rest, &entry.fields))
+        };
+        let (rules, covered) = *self.covered_but_ignored.get_or_init(|| (ignored.id(), covers()));
+        self.content() == Some(manifest.content) && if rules == ignored.id() { covered } else { covers() }
     }
 }
 

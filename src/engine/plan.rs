@@ -138,6 +138,8 @@ pub struct Options {
     /// `CreateNamespace=true` on the Application, with the labels and annotations that the Namespace is given; `None` also where it is
     /// known to be there and needs none.
     pub create_namespace: Option<ManagedNamespaceMetadata>,
+    /// `RespectIgnoreDifferences=true` on the Application: fields whose differences are ignored keep their live value.
+    pub respect_ignored: bool,
     /// Whether stages wait for health (`WaitForHealth=false` on the Application: no waiting for the last stage).
     pub wait_for_health: bool,
 }
@@ -158,6 +160,7 @@ impl Default for Options {
             migrate: true,
             migrate_also: None,
             create_namespace: None,
+            respect_ignored: false,
             wait_for_health: true,
         }
     }

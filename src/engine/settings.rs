@@ -274,11 +274,6 @@ pub fn parse_option(option: &str) -> Result<(&'static str, &'static str), String
     }
 }
 
-/// Whether an option with that value is accepted, but does not do yet what people expect of it.
-pub fn without_effect(name: &str, value: &str) -> bool {
-    matches!((name, value), ("RespectIgnoreDifferences", "true"))
-}
-
 const HELM_PHASES: &[(&str, Phase)] = &[
     ("pre-install", Phase::PreSync),
     ("pre-upgrade", Phase::PreSync),
@@ -453,9 +448,6 @@ impl Reader<'_> {
         for item in items {
             match parse_option(&item) {
                 Ok((name, value)) => {
-                    if without_effect(name, value) {
-                        self.warnings.push(format!("{key}: {item} has no effect yet"));
-                    }
                     set_option(&mut options, name, value);
                 }
                 Err(message) => self.refuse(key, message),

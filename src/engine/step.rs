@@ -16,14 +16,17 @@ mod takeover;
 mod tidy;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::action::{Action, Answer};
 use super::attempt::{Attempt, Course, Ending, Operation, Running, Stop, Timeouts};
+use super::desired::Manifest;
+use super::differences::Ignored;
 use super::kinds::Kinds;
 use super::ledger::Ledger;
-use super::live::Members;
+use super::live::{Live, Members};
 use super::object::{ObjectKey, Owner};
 use super::plan::{Plan, Stage, Work};
 
@@ -152,6 +155,21 @@ impl Turn<'_> {
         let is_last = self.plan.stages.last().is_some_and(|last| (last.phase, last.wave) == (stage.phase, stage.wave));
         let has_hook = stage.tasks.iter().any(|task| matches!(task.work, Work::Hook(_)));
         self.operation.options.wait_for_health || !is_last || has_hook
+    }
+
+    /// Whether an object needs no write. A sync writes ignored fields too, unless they are to keep their live value; a repair is about
+    /// drift, which they are not.
+    fn is_carried(&self, manifest: &Manifest, live: &Live) -> bool {
+        if self.operation.options.respect_ignored || self.operation.heal.is_some() {
+            live.carries_but_ignored(manifest)
+        } else {
+            live.carries(&manifest.body, manifest.content)
+        }
+    }
+
+    /// The fields of a plain object that keep their live value when it is applied.
+    fn keeps(&self, manifest: &Manifest) -> Option<Arc<Ignored>> {
+        manifest.ignored.clone().filter(|_| self.operation.options.respect_ignored)
     }
 
     fn wake_at(&mut self, at: Timestamp) {

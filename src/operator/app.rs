@@ -94,6 +94,7 @@ pub(super) struct Actor {
 struct Sourced {
     of: Source,
     destination: String,
+    differences: Vec<api::IgnoreDifference>,
     wants: Result<Arc<Desired>, String>,
     revision: String,
 }

@@ -5,6 +5,7 @@ mod changes;
 mod crash;
 mod crd;
 mod departure;
+mod differences;
 mod ends;
 mod endurance;
 mod farewells;

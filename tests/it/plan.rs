@@ -144,6 +144,34 @@ fn f42_of_two_families_of_annotations_the_plan_shows_what_counts() {
 }
 
 #[test]
+fn a_rule_for_ignored_differences_that_cannot_be_understood_is_a_mistake_and_a_good_one_no_warning() {
+    let plan = |pointer: &str, expression: &str| -> Value {
+        let application = json!({
+            "apiVersion": "swell.dev/v1alpha1", "kind": "Application", "metadata": {"name": "app", "namespace": "shop"},
+            "spec": {
+                "source": {"inline": "{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 1}}"},
+                "syncPolicy": {"automated": {"selfHeal": true}, "syncOptions": ["RespectIgnoreDifferences=true"]},
+                "ignoreDifferences": [{
+                    "group": "apps", "kind": "Deployment", "jsonPointers": [pointer], "jqPathExpressions": [expression]
+                }]
+            }
+        });
+        let mut child = swell(&["-f", "-", "-o", "json"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(application.to_string().as_bytes()).unwrap();
+        serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap()
+    };
+    let good = plan("/spec/replicas", ".spec.replicas");
+    assert_eq!(good["applications"][0]["totals"]["objects"], 1, "{good}");
+    assert!(!good.to_string().contains("without effect"), "{good}");
+    for (bad, field) in [
+        (plan("/spec/~replicas", ".a"), "spec.ignoreDifferences[0].jsonPointers[0]"),
+        (plan("/spec", "[recurse]"), "spec.ignoreDifferences[0].jqPathExpressions[0]"),
+    ] {
+        assert!(bad["mistakes"].to_string().contains(field), "{bad}");
+    }
+}
+
+#[test]
 fn a_file_that_is_named_twice_is_one_file() {
     let once = json_of(&["-f", "tests/it/plan/maps"]);
     assert_eq!(json_of(&["-f", "tests/it/plan/maps", "-f", "tests/it/plan/maps/application.yaml"]), once);

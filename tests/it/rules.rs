@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use swell::api::{Application, OperationState, Phase};
 use swell::engine::attempt::Operation;
 use swell::engine::desired::{Context, Desired, Problem, desired};
+use swell::engine::differences::Rules;
 use swell::engine::kinds::Kinds;
 use swell::engine::ledger::Ledger;
 use swell::engine::lifecycle::{self, Next, Situation};
@@ -31,7 +32,16 @@ fn try_read(values: &[Value], allow_missing_kinds: bool) -> Result<Desired, Vec<
     let text = values.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
     let documents = yaml::parse(None, &text, &yaml::Limits::default()).unwrap();
     let owner = owner();
-    desired(documents, Context { owner: &owner, destination: NAMESPACE, kinds: &kinds, allow_missing_kinds })
+    desired(
+        documents,
+        Context {
+            owner: &owner,
+            destination: NAMESPACE,
+            kinds: &kinds,
+            allow_missing_kinds,
+            differences: &Rules::default(),
+        },
+    )
 }
 
 fn read(values: &[Value]) -> Desired {

@@ -11,6 +11,7 @@ use super::targets::Target;
 use crate::api::{self, DeletionPolicy};
 use crate::engine::advice::late_references;
 use crate::engine::desired::{Context, Desired, Manifest, desired};
+use crate::engine::differences::Rules;
 use crate::engine::kinds::{Kinds, Known};
 use crate::engine::lifecycle;
 use crate::engine::live::Members;
@@ -34,7 +35,16 @@ pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Op
         }
     };
     let kinds = with_crds(kinds.clone(), &documents);
-    let context = Context { owner: &owner, destination, kinds: &kinds, allow_missing_kinds: false };
+    let ignored = application.map_or(&[][..], |application| &application.spec.ignore_differences);
+    let differences = match Rules::parse(ignored) {
+        Ok(differences) => differences,
+        Err(message) => {
+            mistakes.add(position, Some(format!("Application {owner}")), message);
+            return None;
+        }
+    };
+    let context =
+        Context { owner: &owner, destination, kinds: &kinds, differences: &differences, allow_missing_kinds: false };
     let desired = match desired(documents, context) {
         Ok(desired) => desired,
         Err(problems) => {

@@ -450,7 +450,7 @@ pub(super) fn belongs_to_another(live: &Live, turn: &Turn<'_>) -> Option<String>
 }
 
 fn is_unchanged(manifest: &Manifest, stage: &Stage, live: &Live, turn: &Turn<'_>) -> bool {
-    live.carries(&manifest.body, manifest.content)
+    turn.is_carried(manifest, live)
         && match hook_run(manifest, stage, turn) {
             Some(run) => live.hook.as_ref() == Some(&run),
             None => live.hook.is_none(),
@@ -489,6 +489,8 @@ fn apply(
             force,
             version,
             strict: manifest.settings.options.validate != Some(false),
+            // A hook is made as its manifest says.
+            keeps: if hook_run.is_some() { None } else { turn.keeps(manifest) },
         },
     });
 }

@@ -71,7 +71,14 @@ pub(super) fn judge(manifest: &Arc<Manifest>, id: TaskId, run: &mut TaskRun, tur
 
 /// The write: what other tools have put onto the Namespace stays.
 pub(super) fn write(manifest: &Arc<Manifest>, key: &ObjectKey) -> Write {
-    Write::Apply { key: key.clone(), body: Arc::new(manifest.body.clone()), force: true, version: None, strict: true }
+    Write::Apply {
+        key: key.clone(),
+        body: Arc::new(manifest.body.clone()),
+        force: true,
+        version: None,
+        strict: true,
+        keeps: None,
+    }
 }
 
 /// F66: a Namespace on its way out is awaited, then made anew.

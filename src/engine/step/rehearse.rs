@@ -141,7 +141,7 @@ fn previewed(id: TaskId, stage: &Stage, task: &Task, rehearsal: &Rehearsal, turn
         (Work::Prune, _) => "would be deleted",
         (Work::Hook(_), _) if task.is_running_hook() => "would run",
         (Work::Hook(_), _) => "would be applied",
-        (Work::Apply(manifest), Some(live)) if live.carries(&manifest.body, manifest.content) => "unchanged",
+        (Work::Apply(manifest), Some(live)) if turn.is_carried(manifest, live) => "unchanged",
         (Work::Apply(_), Some(_)) if rehearsal.open.get(&id) == Some(&ANEW) => "would be deleted and made anew",
         (Work::Apply(_), Some(_)) => "would be changed",
         (Work::Apply(_), None) => "would be created, or taken over if it is there",
@@ -191,7 +191,7 @@ fn write(task: &Task, phase: Phase, attempt: &Attempt, turn: &Turn<'_>) -> Optio
         }
         Work::Namespace(manifest) => Some(namespace::write(manifest, &task.key)),
         Work::Apply(manifest) => {
-            if live.is_some_and(|live| live.carries(&manifest.body, manifest.content)) {
+            if live.is_some_and(|live| turn.is_carried(manifest, live)) {
                 return None;
             }
             known(task, turn)?;
@@ -201,6 +201,7 @@ fn write(task: &Task, phase: Phase, attempt: &Attempt, turn: &Turn<'_>) -> Optio
                 force: manifest.settings.conflicts == Conflicts::Force && live.is_some(),
                 version: None,
                 strict: manifest.settings.options.validate != Some(false),
+                keeps: turn.keeps(manifest),
             })
         }
         Work::Hook(manifest) => {
@@ -216,6 +217,7 @@ fn write(task: &Task, phase: Phase, attempt: &Attempt, turn: &Turn<'_>) -> Optio
                     force: live.is_some(),
                     version: None,
                     strict: manifest.settings.options.validate != Some(false),
+                    keeps: None,
                 })
             }
         }

@@ -39,7 +39,7 @@ pub(super) fn enter(sync_fail: bool, index: usize, turn: &mut Turn<'_>) -> Runni
             }
             Work::Apply(manifest) => {
                 let live = turn.seen.members.get(&task.key);
-                writes |= !live.is_some_and(|live| live.carries(&manifest.body, manifest.content));
+                writes |= !live.is_some_and(|live| turn.is_carried(manifest, live));
                 task.key.clone()
             }
             Work::Namespace(_) => {

@@ -33,6 +33,7 @@ pub(super) fn replace(
             body: Arc::new(marked(&turn.owner, manifest, &run.key, hook.as_ref())),
             version,
             strict: manifest.settings.options.validate != Some(false),
+            keeps: turn.keeps(manifest),
         },
     });
 }

@@ -11,6 +11,7 @@ use crate::api::Source;
 use crate::cluster::source;
 use crate::engine::action::{Fault, FaultKind};
 use crate::engine::desired::{Context, Desired, desired};
+use crate::engine::differences::Rules;
 use crate::engine::lifecycle;
 use crate::engine::settings::parse_option;
 
@@ -39,7 +40,9 @@ impl Actor {
         };
         self.source_due |= maps_changed;
         let same = self.source.as_ref().is_some_and(|source| {
-            source.of == application.spec.source && source.destination == application.destination_namespace()
+            source.of == application.spec.source
+                && source.destination == application.destination_namespace()
+                && source.differences == application.spec.ignore_differences
         });
         if same && !self.source_due {
             return true;
@@ -64,13 +67,14 @@ impl Actor {
             .sync_options()
             .iter()
             .any(|option| parse_option(option) == Ok(("SkipDryRunOnMissingResource", "true")));
-        let context = Context {
-            owner: &self.owner,
-            destination: application.destination_namespace(),
-            kinds: &kinds,
-            allow_missing_kinds,
-        };
         let wants = loaded.documents.and_then(|documents| {
+            let context = Context {
+                owner: &self.owner,
+                destination: application.destination_namespace(),
+                kinds: &kinds,
+                differences: &Rules::parse(&application.spec.ignore_differences)?,
+                allow_missing_kinds,
+            };
             let desired = desired(documents, context)
                 .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
             self.is_in_sight(&desired)?;
@@ -83,6 +87,7 @@ impl Actor {
         self.source = Some(Sourced {
             of: application.spec.source.clone(),
             destination: application.destination_namespace().to_owned(),
+            differences: application.spec.ignore_differences.clone(),
             wants,
             revision,
         });
@@ -140,6 +145,7 @@ impl Actor {
             self.source = Some(Sourced {
                 of: self.application.spec.source.clone(),
                 destination: self.application.destination_namespace().to_owned(),
+                differences: self.application.spec.ignore_differences.clone(),
                 wants: Err(fault.message.clone()),
                 revision: String::new(),
             });
