@@ -512,4 +512,13 @@ mod tests {
         let expression = Expression::parse(&many).unwrap();
         assert!(expression.paths(&manifest()).unwrap_err().contains("more than"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_parser_or_the_walk_panic(text in r#"[.a|,()\[\]{}"\\ =!?0-9a-z@$;:-]{0,80}"#) {
+            if let Ok(expression) = Expression::parse(&text) {
+                let _ = expression.paths(&manifest());
+            }
+        }
+    }
 }
