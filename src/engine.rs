@@ -16,6 +16,7 @@ pub mod health;
 pub mod jq;
 pub mod kinds;
 pub mod ledger;
+pub mod lenient;
 pub mod lifecycle;
 pub mod live;
 pub mod membership;

@@ -143,9 +143,10 @@ impl Performer {
                     None => object,
                 }
             }
-            Write::Create { body, .. } => {
+            Write::Create { body, strict, .. } => {
+                let validation = if *strict { "Strict" } else { "Warn" };
                 let path = format!(
-                    "{}?fieldManager={manager}&fieldValidation=Strict{dry_run}",
+                    "{}?fieldManager={manager}&fieldValidation={validation}{dry_run}",
                     collection(&key.kind.group, &info, key.namespace.as_deref())
                 );
                 let body = Some((&**body, "application/json"));

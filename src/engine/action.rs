@@ -125,6 +125,8 @@ pub enum Write {
         key: ObjectKey,
         /// The whole body, marks included.
         body: Arc<Value>,
+        /// Whether fields that the schema does not know are refused; else they are dropped.
+        strict: bool,
     },
     /// Delete, with the uid (and the resourceVersion) as precondition.
     Delete {

@@ -182,6 +182,7 @@ mod tests {
             kinds: &kinds,
             differences: &Rules::default(),
             allow_missing_kinds: false,
+            validate: true,
         };
         let desired = desired(yaml::parse(None, text, &yaml::Limits::default()).unwrap(), context).unwrap();
         let plan = Plan::sync(&desired, &Members::new(), &owner, "shop", &Options::default(), &|_, _| None);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::action::{Evidence, Fault, Propagation, TaskId};
 use super::heal::Heal;
 use super::ledger::HookOutcome;
+use super::lenient::Unwanted;
 use super::membership::HookRun;
 use super::object::{Digest, ObjectKey, Owner};
 use super::plan::{Options, Plan, Stage, Task, Work};
@@ -222,6 +223,8 @@ pub struct TaskRun {
     pub taken_from: Option<Vec<String>>,
     /// Whether it was replaced since it was last looked at (`Replace=true`).
     pub replaced: bool,
+    /// Fields that the server would not have, and that are left out (`Validate=false`).
+    pub left_out: Vec<Unwanted>,
     /// Whether the fields of other tools were made ours.
     pub migrated: bool,
     /// The refusal of an object that cannot be changed, while it is looked at.
@@ -258,6 +261,7 @@ impl TaskRun {
             reapplied: false,
             taken_from: None,
             replaced: false,
+            left_out: Vec::new(),
             migrated: false,
             refusal: None,
             recreating: false,

@@ -141,6 +141,8 @@ pub struct Context<'a> {
     pub differences: &'a Rules,
     /// Application-wide `SkipDryRunOnMissingResource=true`: a kind that is not served is no error.
     pub allow_missing_kinds: bool,
+    /// Whether fields that the schema does not know are refused (not with `Validate=false` on the Application).
+    pub validate: bool,
 }
 
 /// Reads the documents of a source. All problems are returned, in source order.
@@ -224,7 +226,7 @@ fn manifest(
     if labels.contains_key(keys::PART_OF) {
         return Err(here(format!("the label {} is Swell's own mark of membership; take it out", keys::PART_OF)));
     }
-    let settings = Settings::parse(&annotations).map_err(|bad| {
+    let mut settings = Settings::parse(&annotations).map_err(|bad| {
         bad.into_iter()
             .map(|bad| {
                 let line = document.annotations.get(bad.key).copied().unwrap_or(position.line);
@@ -232,6 +234,9 @@ fn manifest(
             })
             .collect::<Vec<_>>()
     })?;
+    if !context.validate {
+        settings.options.validate.get_or_insert(false);
+    }
     warnings.extend(settings.warnings.iter().map(|warning| format!("{position}: {key}: {warning}")));
     if head.generate_name.is_some() && matches!(settings.class, Class::Plain) {
         return Err(here("generateName is for hooks only; an object that is kept needs metadata.name".to_owned()));
@@ -468,6 +473,7 @@ mod tests {
             kinds: &kinds,
             differences: &Rules::default(),
             allow_missing_kinds: false,
+            validate: true,
         };
         desired(yaml::parse(None, text, &yaml::Limits::default()).unwrap(), context)
     }

@@ -127,6 +127,7 @@ mod tests {
             kinds: &kinds,
             differences: &Rules::default(),
             allow_missing_kinds: false,
+            validate: true,
         };
         Fixture { desired: desired(documents, context).unwrap(), owner }
     }

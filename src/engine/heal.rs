@@ -320,6 +320,7 @@ mod tests {
             kinds: &kinds,
             differences: &Rules::default(),
             allow_missing_kinds: false,
+            validate: true,
         };
         let desired = desired(parse(None, SHOP, &Limits::default()).unwrap(), context).unwrap();
         let plan = Plan::sync(&desired, &Members::new(), &owner, "shop", &Options::default(), &|_, _| None);

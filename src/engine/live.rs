@@ -155,24 +155,37 @@ impl Live {
         }
     }
 
-    /// Whether the live object still carries the manifest: the content equals, and our entry covers every field that we set. `content`
-    /// is the digest of `body`. The walk is made once.
-    pub fn carries(&self, body: &Value, content: Digest) -> bool {
-        let covers = || self.entry.as_ref().is_some_and(|entry| fields::covers(body, &entry.fields));
-        self.content() == Some(content) && *self.covered.get_or_init(covers)
+    /// Whether the live object still carries the manifest: the content equals, and our entry covers every field that we set. The walk
+    /// is made once.
+    pub fn carries(&self, manifest: &Manifest) -> bool {
+        self.content() == Some(manifest.content) && *self.covered.get_or_init(|| self.covers(&manifest.body, manifest))
     }
-}
 
-impl Live {
     /// The same, but for the fields whose differences are ignored: whether the live object has not drifted.
     pub fn carries_but_ignored(&self, manifest: &Manifest) -> bool {
-        let Some(ignored) = &manifest.ignored else { return self.carries(&manifest.body, manifest.content) };
+        let Some(ignored) = &manifest.ignored else { return self.carries(manifest) };
         let covers = || {
             let rest = ignored.rest(&self.other_fields);
-            self.entry.as_ref().is_some_and(|entry| fields::covers(&rest, &entry.fields))
+            self.covers(&rest, manifest)
         };
         let (rules, covered) = *self.covered_but_ignored.get_or_init(|| (ignored.id(), covers()));
         self.content() == Some(manifest.content) && if rules == ignored.id() { covered } else { covers() }
+    }
+
+    /// Whether what we applied covers the body. With `Validate=false` fields may have been left out, so that only what somebody else has
+    /// counts as lost.
+    fn covers(&self, body: &Value, manifest: &Manifest) -> bool {
+        self.entry.as_ref().is_some_and(|entry| {
+            if manifest.settings.options.validate == Some(false) {
+                let takes = |(_, theirs): &(String, Box<str>)| {
+                    serde_json::from_str(theirs)
+                        .is_ok_and(|theirs| fields::gained(body, &entry.fields, &theirs).is_some())
+                };
+                !self.other_fields.iter().any(takes)
+            } else {
+                fields::covers(body, &entry.fields)
+            }
+        })
     }
 }
 

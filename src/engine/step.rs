@@ -163,7 +163,7 @@ impl Turn<'_> {
         if self.operation.options.respect_ignored || self.operation.heal.is_some() {
             live.carries_but_ignored(manifest)
         } else {
-            live.carries(&manifest.body, manifest.content)
+            live.carries(manifest)
         }
     }
 

@@ -92,11 +92,29 @@ pub(super) struct Actor {
 
 /// What the source says.
 struct Sourced {
-    of: Source,
-    destination: String,
-    differences: Vec<api::IgnoreDifference>,
+    reading: Reading,
     wants: Result<Arc<Desired>, String>,
     revision: String,
+}
+
+/// What of an Application its manifests are read with: where it changes, they are read anew.
+#[derive(PartialEq, Eq)]
+struct Reading {
+    source: Source,
+    destination: String,
+    differences: Vec<api::IgnoreDifference>,
+    options: Vec<String>,
+}
+
+impl Reading {
+    fn of(application: &Application) -> Self {
+        Self {
+            source: application.spec.source.clone(),
+            destination: application.destination_namespace().to_owned(),
+            differences: application.spec.ignore_differences.clone(),
+            options: application.sync_options().to_vec(),
+        }
+    }
 }
 
 /// An operation that does not run at the moment.

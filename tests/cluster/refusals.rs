@@ -1,7 +1,7 @@
 //! What is refused before anything is written, and how it is told.
 
-use serde_json::json;
-use swell::api::OperationPhase;
+use serde_json::{Value, json};
+use swell::api::{OperationPhase, SyncStatus};
 
 use crate::support::{Place, config_map, deployment, document, job, namespace};
 
@@ -156,10 +156,10 @@ async fn f62_what_the_server_refuses_to_change_fails_with_the_path_of_the_field(
     for words in ["Deployment", "web", "spec.selector", "field is immutable"] {
         assert!(message.contains(words), "{words} is not in {message}");
     }
-    assert_ne!(failed.sync.unwrap().status, swell::api::SyncStatus::Synced);
+    assert_ne!(failed.sync.unwrap().status, SyncStatus::Synced);
 }
 
-fn with_unknown_field(annotations: &serde_json::Value) -> String {
+fn with_unknown_field(annotations: &Value) -> String {
     document(
         &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "annotations": annotations},
         "data": {"value": "1"}, "dataa": {"value": "2"}}),
@@ -177,12 +177,38 @@ async fn f63_a_field_outside_the_schema_is_told_before_the_migration_has_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "defect: a server-side apply is refused by the server for such a field, whatever fieldValidation says"]
-async fn v15_validate_false_drops_fields_outside_the_schema_with_a_warning() {
+async fn v15_validate_false_leaves_out_what_the_schema_does_not_know_and_says_so_on_objects_and_on_the_application() {
     let place = Place::new("lenient").await;
-    let option = json!({"argocd.argoproj.io/sync-options": "Validate=false"});
-    place.apply("app", &with_unknown_field(&option)).await;
-    place.ended("app", OperationPhase::Succeeded).await;
-    let settings = place.get("v1", "ConfigMap", "settings").await.unwrap();
-    assert_eq!(settings.pointer("/data/value"), Some(&json!("1")));
+    let web = |name: &str, options: Value| {
+        document(&json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "annotations": options},
+            "spec": {"replicaz": 2, "selector": {"matchLabels": {"app": name}}, "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "web", "image": "web:1", "env": [
+                    {"name": "LEVEL", "value": "old"}, {"name": "LEVEL", "value": "new"}
+                ]}]}
+            }}
+        }))
+    };
+    let lenient = json!({"argocd.argoproj.io/sync-options": "Validate=false"});
+    place.apply("strict", &web("strict", json!({}))).await;
+    place.apply("object", &web("object", lenient)).await;
+    let whole = json!({"syncPolicy": {"syncOptions": ["Validate=false"], "automated": {"selfHeal": true}}});
+    place.apply_with("whole", &web("whole", json!({})), whole).await;
+    let message = place.ended("strict", OperationPhase::Failed).await.operation_state.unwrap().message.unwrap();
+    assert!(message.contains("replicaz"), "{message}");
+    for name in ["object", "whole"] {
+        let status = place.ended(name, OperationPhase::Succeeded).await;
+        assert_eq!(status.sync.unwrap().status, SyncStatus::Synced, "what was left out is no drift");
+        let state = status.operation_state.unwrap();
+        let row = state.sync_result.unwrap().resources.remove(0).message.unwrap();
+        assert!(row.contains("Validate=false") && row.contains(".spec.replicaz") && row.contains("LEVEL"), "{row}");
+        let live = place.get("apps/v1", "Deployment", name).await.unwrap();
+        let env = live.pointer("/spec/template/spec/containers/0/env").unwrap();
+        assert_eq!(env, &json!([{"name": "LEVEL", "value": "new"}]), "the last one counts");
+        let writes = place.writes_to("deployments", name).await.len();
+        place.ask(name, json!({"sync": {}})).await;
+        place.ended_after(name, &state.id, OperationPhase::Succeeded).await;
+        assert_eq!(place.writes_to("deployments", name).await.len(), writes, "V23: it is unchanged");
+    }
 }

@@ -104,6 +104,7 @@ fn read(values: &[Value]) -> Desired {
             kinds: &kinds,
             differences: &Rules::default(),
             allow_missing_kinds: false,
+            validate: true,
         },
     )
     .unwrap()

@@ -39,6 +39,7 @@ fn try_read(values: &[Value], allow_missing_kinds: bool) -> Result<Desired, Vec<
             destination: NAMESPACE,
             kinds: &kinds,
             allow_missing_kinds,
+            validate: true,
             differences: &Rules::default(),
         },
     )

@@ -43,8 +43,14 @@ pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Op
             return None;
         }
     };
-    let context =
-        Context { owner: &owner, destination, kinds: &kinds, differences: &differences, allow_missing_kinds: false };
+    let context = Context {
+        owner: &owner,
+        destination,
+        kinds: &kinds,
+        differences: &differences,
+        allow_missing_kinds: false,
+        validate: true,
+    };
     let desired = match desired(documents, context) {
         Ok(desired) => desired,
         Err(problems) => {

@@ -45,7 +45,8 @@ pub(super) fn under_an_unused_name(task: &Task, hook: &HookRun, turn: &Turn<'_>)
     };
     let key = task.key.with_name(&hook.generated_name(&prefix));
     let hook = matches!(task.work, Work::Hook(_)).then_some(hook);
-    Some(Write::Create { body: Arc::new(marked(&turn.owner, manifest, &key, hook)), key })
+    let body = Arc::new(marked(&turn.owner, manifest, &key, hook));
+    Some(Write::Create { key, body, strict: manifest.settings.options.validate != Some(false) })
 }
 
 /// Asks whether the object could be created as it is wanted, before the old one is deleted for it.

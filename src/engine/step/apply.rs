@@ -12,6 +12,7 @@ use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, Written};
 use crate::engine::desired::Manifest;
 use crate::engine::health::{self, Gate, Health};
+use crate::engine::lenient::{self, Unwanted};
 use crate::engine::live::Live;
 use crate::engine::membership::{HookRun, Marks, marked};
 use crate::engine::plan::{Stage, Work};
@@ -303,12 +304,18 @@ fn written(
         return;
     } else {
         run.applied = true;
-        run.recreating = false;
+        let made_anew = std::mem::take(&mut run.recreating);
         let managers =
             run.taken_from.take().map(|before| if before.is_empty() { live.other_managers.clone() } else { before });
-        run.note = managers
+        let taken = managers
             .filter(|managers| !managers.is_empty())
             .map(|managers| format!("taken over; until now it was managed by {}", managers.join(", ")));
+        let left_out = (!run.left_out.is_empty()).then(|| {
+            let fields: Vec<_> = run.left_out.iter().map(Unwanted::text).collect();
+            format!("applied without what its schema does not know (Validate=false): {}", fields.join(", "))
+        });
+        let notes: Vec<_> = run.note.take().filter(|_| made_anew).into_iter().chain(taken).chain(left_out).collect();
+        run.note = (!notes.is_empty()).then(|| notes.join("; "));
         run.written = Some(Written {
             uid: live.uid.clone(),
             version: live.version,
@@ -335,6 +342,7 @@ fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
         }
         FaultKind::Conflict | FaultKind::Exists => look(manifest, id, run, Why::Conflict, turn),
         FaultKind::Transient => put_off(run, fault, turn),
+        FaultKind::Invalid if leave_out(manifest, run, fault) => start(manifest, stage, id, run, turn),
         FaultKind::Invalid if anew::can_be_made_anew(manifest, fault, turn) && !run.recreating => {
             match turn.seen.members.get(&run.key) {
                 Some(live) => anew::rehearse_anew(manifest, stage, id, run, live.uid.clone(), fault, turn),
@@ -362,6 +370,20 @@ fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
             }
         }
     }
+}
+
+/// Whether a refusal is about fields that may be left out, and there is one among them that was not left out before.
+fn leave_out(manifest: &Manifest, run: &mut TaskRun, fault: &Fault) -> bool {
+    if manifest.settings.options.validate != Some(false) {
+        return false;
+    }
+    let known = run.left_out.len();
+    for field in lenient::named(&fault.message).unwrap_or_default() {
+        if !run.left_out.contains(&field) {
+            run.left_out.push(field);
+        }
+    }
+    run.left_out.len() > known
 }
 
 fn looked(
@@ -485,7 +507,7 @@ fn apply(
         task: id,
         write: Write::Apply {
             key: run.key.clone(),
-            body: Arc::new(marked(&turn.owner, manifest, &run.key, hook_run.as_ref())),
+            body: Arc::new(lenient::without(marked(&turn.owner, manifest, &run.key, hook_run.as_ref()), &run.left_out)),
             force,
             version,
             strict: manifest.settings.options.validate != Some(false),

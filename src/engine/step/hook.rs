@@ -341,7 +341,8 @@ fn create(manifest: &Manifest, id: TaskId, run: &mut TaskRun, this: &HookRun, tu
     }
     run.state = TaskState::Writing;
     let body = Arc::new(marked(&turn.owner, manifest, &run.key, Some(this)));
-    turn.actions.push(Action::Write { task: id, write: Write::Create { key: run.key.clone(), body } });
+    let strict = manifest.settings.options.validate != Some(false);
+    turn.actions.push(Action::Write { task: id, write: Write::Create { key: run.key.clone(), body, strict } });
 }
 
 /// Nothing is decided about a name while a create of unknown outcome may still be done.

@@ -8,6 +8,7 @@ use super::{Turn, anew, apply, enter, namespace};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
 use crate::engine::attempt::{Attempt, Course, Ending, Finish, Rehearsal, Row, What};
 use crate::engine::kinds::Known;
+use crate::engine::lenient;
 use crate::engine::membership::marked;
 use crate::engine::object::ObjectKey;
 use crate::engine::plan::{Stage, Task, Work};
@@ -95,6 +96,8 @@ fn rehearsed(
         }
         // Somebody owns a field: nobody's objects are taken over, another Application's are not.
         Err(fault) if fault.kind == FaultKind::Conflict && !asks_to_fail_on_conflict(task) => Some(look(id, task)),
+        // What may be left out is left out when the stage comes.
+        Err(fault) if is_lenient(task) && lenient::named(&fault.message).is_some() => None,
         Err(fault) if cannot_say(task, fault, turn) => {
             rehearsal.unsure.insert(id);
             None
@@ -266,6 +269,10 @@ fn cannot_say(task: &Task, fault: &Fault, turn: &Turn<'_>) -> bool {
                 || names_something_of_the_plan(turn, &task.key, &fault.message)
         }
     }
+}
+
+fn is_lenient(task: &Task) -> bool {
+    task.manifest().is_some_and(|manifest| manifest.settings.options.validate == Some(false))
 }
 
 fn asks_to_fail_on_conflict(task: &Task) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::operation::DELETION_PATIENCE;
-use super::{AGAIN, Actor, Sourced, now};
+use super::{AGAIN, Actor, Reading, Sourced, now};
 use crate::api::Source;
 use crate::cluster::source;
 use crate::engine::action::{Fault, FaultKind};
@@ -39,12 +39,8 @@ impl Actor {
             }
         };
         self.source_due |= maps_changed;
-        let same = self.source.as_ref().is_some_and(|source| {
-            source.of == application.spec.source
-                && source.destination == application.destination_namespace()
-                && source.differences == application.spec.ignore_differences
-        });
-        if same && !self.source_due {
+        let reading = Reading::of(&application);
+        if self.source.as_ref().is_some_and(|source| source.reading == reading) && !self.source_due {
             return true;
         }
         let performer = self.performer();
@@ -63,10 +59,11 @@ impl Actor {
         };
         self.source_due = false;
         self.unread = None;
-        let allow_missing_kinds = application
-            .sync_options()
-            .iter()
-            .any(|option| parse_option(option) == Ok(("SkipDryRunOnMissingResource", "true")));
+        let asks_for = |name: &str, value: &str| {
+            application.sync_options().iter().any(|option| parse_option(option) == Ok((name, value)))
+        };
+        let allow_missing_kinds = asks_for("SkipDryRunOnMissingResource", "true");
+        let validate = !asks_for("Validate", "false");
         let wants = loaded.documents.and_then(|documents| {
             let context = Context {
                 owner: &self.owner,
@@ -74,6 +71,7 @@ impl Actor {
                 kinds: &kinds,
                 differences: &Rules::parse(&application.spec.ignore_differences)?,
                 allow_missing_kinds,
+                validate,
             };
             let desired = desired(documents, context)
                 .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
@@ -84,13 +82,7 @@ impl Actor {
             return true;
         }
         let revision = wants.as_ref().map_or(loaded.digest, |desired| desired.revision.clone());
-        self.source = Some(Sourced {
-            of: application.spec.source.clone(),
-            destination: application.destination_namespace().to_owned(),
-            differences: application.spec.ignore_differences.clone(),
-            wants,
-            revision,
-        });
+        self.source = Some(Sourced { reading, wants, revision });
         self.writer.dirty = true;
         true
     }
@@ -143,9 +135,7 @@ impl Actor {
             && (lifecycle::is_released(&self.application) || now().duration_since(since.0) > DELETION_PATIENCE)
         {
             self.source = Some(Sourced {
-                of: self.application.spec.source.clone(),
-                destination: self.application.destination_namespace().to_owned(),
-                differences: self.application.spec.ignore_differences.clone(),
+                reading: Reading::of(&self.application),
                 wants: Err(fault.message.clone()),
                 revision: String::new(),
             });

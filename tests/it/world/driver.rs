@@ -414,7 +414,7 @@ impl Sim {
                     }
                 }
                 let result = if dropped { Err(transient()) } else { self.world.write(&write, &manager, user) };
-                if let (Some(Sabotage::Doubling), Write::Create { key, body }) = (self.sabotage, &write) {
+                if let (Some(Sabotage::Doubling), Write::Create { key, body, .. }) = (self.sabotage, &write) {
                     self.world.take_away(key);
                     self.world.insert(key, (**body).clone(), &manager, "Update", user);
                 }
@@ -537,6 +537,7 @@ fn wanted(items: &[Item], kinds: &Kinds) -> Desired {
         kinds,
         differences: &Rules::default(),
         allow_missing_kinds: false,
+        validate: true,
     };
     desired(documents, context).expect("the manifests are good")
 }

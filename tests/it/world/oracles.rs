@@ -170,7 +170,7 @@ fn left_over(sim: &Sim) -> Vec<String> {
             let live = sim.world.live(&manifest.key, &owner());
             // A Job that has ended may be gone.
             let gone = live.is_none() && &*manifest.key.kind.kind == "Job";
-            if !gone && !live.is_some_and(|live| live.carries(&manifest.body, manifest.content)) {
+            if !gone && !live.is_some_and(|live| live.carries(manifest)) {
                 found.push(format!("F17: {} has drifted and was not repaired", manifest.key));
             }
         }

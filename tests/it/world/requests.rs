@@ -65,7 +65,7 @@ impl World {
                         .extend(theirs);
                 });
             }
-            Write::Create { key, body } => self.insert(key, (**body).clone(), manager, "Update", user),
+            Write::Create { key, body, .. } => self.insert(key, (**body).clone(), manager, "Update", user),
             Write::Delete { key, propagation, .. } => {
                 self.delete(key, *propagation == Propagation::Foreground, user);
                 return Ok(None);
