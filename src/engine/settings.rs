@@ -315,15 +315,14 @@ impl Reader<'_> {
         let native = self.hook_words(keys::HOOK);
         let argo = self.hook_words(keys::ARGO_HOOK);
         let helm = self.helm_hooks();
-        if let (Some(native), Some(argo)) = (&native, &argo)
-            && native != argo
-        {
-            self.warnings.push(format!(
-                "{} and {} name different hooks; {} counts",
-                keys::HOOK,
-                keys::ARGO_HOOK,
-                keys::HOOK
-            ));
+        if let (Some(native), Some(argo)) = (&native, &argo) {
+            self.contradiction(native == argo, keys::HOOK, keys::ARGO_HOOK, "hooks");
+        }
+        let named = native.as_ref().map(|words| (keys::HOOK, words)).or(argo.as_ref().map(|w| (keys::ARGO_HOOK, w)));
+        if let (Some((key, words)), Some(helm)) = (named.filter(|(_, words)| !words.is_empty()), &helm) {
+            let phases = words.iter().filter_map(|word| hook_phase(word)).collect::<BTreeSet<_>>();
+            let same = matches!(helm, Class::Hook(theirs) if theirs.iter().copied().collect::<BTreeSet<_>>() == phases);
+            self.contradiction(same, key, keys::HELM_HOOK, "hooks");
         }
         match native.or(argo) {
             Some(words) => {
@@ -399,10 +398,7 @@ impl Reader<'_> {
             match atoi(value) {
                 Some(number) => match wave {
                     None => wave = Some((key, number)),
-                    Some((first, counts)) if counts != number => {
-                        self.warnings.push(format!("{first} and {key} name different waves; {first} counts"));
-                    }
-                    Some(_) => {}
+                    Some((first, counts)) => self.contradiction(counts == number, first, key, "waves"),
                 },
                 None => {
                     let message = format!("{value:?} is not a whole number such as \"-1\", \"0\" or \"5\"");
@@ -418,7 +414,25 @@ impl Reader<'_> {
         let native = self.policies(keys::HOOK_DELETE_POLICY, POLICIES);
         let mut accepted = self.policies(keys::ARGO_HOOK_DELETE_POLICY, POLICIES);
         accepted.extend(self.policies(keys::HELM_HOOK_DELETE_POLICY, HELM_POLICIES));
-        if native.is_empty() { accepted } else { native }
+        if native.is_empty() {
+            return accepted;
+        }
+        for (key, known) in [(keys::ARGO_HOOK_DELETE_POLICY, POLICIES), (keys::HELM_HOOK_DELETE_POLICY, HELM_POLICIES)]
+        {
+            let theirs: BTreeSet<_> = csv(self.get(key).unwrap_or(""))
+                .into_iter()
+                .filter_map(|word| known.iter().find(|(name, _)| *name == word).map(|(_, policy)| *policy))
+                .collect();
+            self.contradiction(theirs.is_empty() || theirs == native, keys::HOOK_DELETE_POLICY, key, "delete policies");
+        }
+        native
+    }
+
+    /// Two families of annotations on one object that do not say the same: told, because only one of them counts.
+    fn contradiction(&mut self, same: bool, counts: &str, other: &str, what: &str) {
+        if !same {
+            self.warnings.push(format!("{counts} and {other} name different {what}; {counts} counts"));
+        }
     }
 
     fn policies(&mut self, key: &'static str, known: &[(&str, DeletePolicy)]) -> BTreeSet<DeletePolicy> {
@@ -440,6 +454,11 @@ impl Reader<'_> {
 
     fn options(&mut self) -> ObjectOptions {
         let key = if self.get(keys::SYNC_OPTIONS).is_some() { keys::SYNC_OPTIONS } else { keys::ARGO_SYNC_OPTIONS };
+        if let (Some(native), Some(argo)) = (self.get(keys::SYNC_OPTIONS), self.get(keys::ARGO_SYNC_OPTIONS)) {
+            let set = |list| csv(list).into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+            let same = set(native) == set(argo);
+            self.contradiction(same, keys::SYNC_OPTIONS, keys::ARGO_SYNC_OPTIONS, "options");
+        }
         let mut options = ObjectOptions::default();
         if self.get(keys::HELM_RESOURCE_POLICY) == Some("keep") {
             options.delete = Some(Consent::No);
@@ -630,6 +649,38 @@ mod tests {
             message(&[("argocd.argoproj.io/sync-options", "Prune=no")])
                 .contains("Prune takes \"true\", \"false\", \"confirm\"")
         );
+    }
+
+    #[test]
+    fn a_contradiction_between_two_families_is_reported_and_agreement_is_not() {
+        let warnings = |annotations: &[(&str, &str)]| {
+            let map = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            Settings::parse(&map).unwrap().warnings
+        };
+        let said = |counts: &str, other: &str, what: &str| {
+            vec![format!("{counts} and {other} name different {what}; {counts} counts")]
+        };
+        for (one, other, agrees, contradicts, what) in [
+            ((keys::HOOK, "PreSync"), keys::ARGO_HOOK, "PreSync", "PostSync", "hooks"),
+            ((keys::ARGO_HOOK, "PreSync"), keys::HELM_HOOK, "pre-install,pre-upgrade", "post-install", "hooks"),
+            ((keys::HOOK, "Skip"), keys::ARGO_HOOK, "Skip", "PreSync", "hooks"),
+            ((keys::WAVE, "2"), keys::ARGO_SYNC_WAVE, "+2", "3", "waves"),
+            ((keys::ARGO_SYNC_WAVE, "2"), keys::HELM_HOOK_WEIGHT, "2", "3", "waves"),
+            (
+                (keys::SYNC_OPTIONS, "Prune=false, Force=true"),
+                keys::ARGO_SYNC_OPTIONS,
+                "Force=true,Prune=false",
+                "Force=true",
+                "options",
+            ),
+        ] {
+            assert_eq!(warnings(&[one, (other, agrees)]), Vec::<String>::new());
+            assert_eq!(warnings(&[one, (other, contradicts)]), said(one.0, other, what));
+        }
+        let native = (keys::HOOK_DELETE_POLICY, "HookSucceeded");
+        assert_eq!(warnings(&[native, (keys::HELM_HOOK_DELETE_POLICY, "hook-succeeded")]), Vec::<String>::new());
+        let differs = warnings(&[native, (keys::ARGO_HOOK_DELETE_POLICY, "HookFailed")]);
+        assert_eq!(differs, said(keys::HOOK_DELETE_POLICY, keys::ARGO_HOOK_DELETE_POLICY, "delete policies"));
     }
 
     #[test]
