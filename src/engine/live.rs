@@ -12,7 +12,7 @@ use super::health::checks::{self, Check, Finding};
 use super::health::{self, Completion, Facts, Verdict};
 use super::membership::{HookRun, Marks, hook_run, marks};
 use super::object::{Digest, ObjectKey, Owner, group_of};
-use super::settings::{ObjectOptions, is_deletion, live_options, live_wave};
+use super::settings::{ObjectOptions, csv, is_deletion, live_options, live_wave};
 use crate::api::annotations as keys;
 
 /// One live object, as of one resourceVersion.
@@ -36,6 +36,8 @@ pub struct Live {
     pub wave: i64,
     /// The sync options that the live annotations name (P2, X5).
     pub options: ObjectOptions,
+    /// `compare-options: IgnoreExtraneous` on the live object: that it is to be pruned makes nothing OutOfSync.
+    pub ignore_extraneous: bool,
     /// `ignore-healthcheck` on the live object.
     pub ignore_health: bool,
     /// Verdict of the kind's rule; `None` for kinds without health.
@@ -99,6 +101,9 @@ impl Live {
             hook: hook_run(object),
             wave: live_wave(&annotations),
             options: live_options(&annotations),
+            ignore_extraneous: annotations
+                .get(keys::ARGO_COMPARE_OPTIONS)
+                .is_some_and(|value| csv(value).contains(&"IgnoreExtraneous")),
             ignore_health: annotations.get(keys::ARGO_IGNORE_HEALTHCHECK).is_some_and(|value| value == "true"),
             verdict: health::assess(object, facts),
             by_check: false,

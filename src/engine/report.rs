@@ -257,7 +257,11 @@ fn resources(standing: Standing<'_>) -> Vec<Resource> {
         if !live.is_member(standing.owner) || live.hook.is_some() || wanted.contains(key) {
             continue;
         }
-        let synced = if standing.desired.is_ok() { SyncStatus::OutOfSync } else { SyncStatus::Unknown };
+        let synced = match standing.desired {
+            Ok(_) if live.ignore_extraneous => SyncStatus::Synced,
+            Ok(_) => SyncStatus::OutOfSync,
+            Err(_) => SyncStatus::Unknown,
+        };
         let health = live.verdict.as_ref().map(|verdict| verdict.health);
         let message = live.verdict.as_ref().map(|verdict| verdict.message.clone()).unwrap_or_default();
         rows.push(Resource { row: resource(key, synced, health, live.wave), message, counts: !live.ignore_health });

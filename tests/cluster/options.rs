@@ -447,3 +447,27 @@ async fn h7_a_sync_of_some_objects_touches_only_those_and_runs_no_hook() {
     assert_eq!(value(place.get("v1", "ConfigMap", "two").await.unwrap()), "2");
     assert_eq!(place.creates("jobs", "migrate").await, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_what_is_kept_though_it_left_the_source_is_out_of_sync_unless_it_says_that_it_is_extraneous() {
+    let place = Place::new("extraneous").await;
+    let compare = ("argocd.argoproj.io/compare-options", "IgnoreExtraneous");
+    let kept = |name: &str, annotations: &[(&str, &str)]| {
+        [config_map("stays", &[], "1"), config_map(name, annotations, "1")].concat()
+    };
+    let off = json!({"syncPolicy": {"automated": {"prune": false}}});
+    for (app, annotations, expected) in [("plain", &[][..], "OutOfSync"), ("marked", &[compare][..], "Synced")] {
+        let name = format!("old-{app}");
+        let stays = config_map("stays", &[], "1").replace("stays", &format!("stays-{app}"));
+        let both = kept(&name, annotations).replace("stays", &format!("stays-{app}"));
+        place.apply_with(app, &both, off.clone()).await;
+        let first = place.ended(app, OperationPhase::Succeeded).await.operation_state.unwrap().id;
+        place.apply_with(app, &stays, off.clone()).await;
+        let status = place.ended_after(app, &first, OperationPhase::Succeeded).await;
+        assert_eq!(status.sync.unwrap().status.as_str(), expected, "{app}");
+        let rows = status.operation_state.unwrap().sync_result.unwrap().resources;
+        let row = rows.iter().find(|row| row.name == name).unwrap();
+        assert_eq!(row.status, Some(ResultStatus::PruneSkipped), "{row:?}");
+        assert!(place.uid("v1", "ConfigMap", &name).await.is_some());
+    }
+}
