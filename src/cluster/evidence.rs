@@ -1,6 +1,8 @@
 //! Why a hook or workload failed, as its pods show it: container, exit code or waiting reason, last words. Read as the
 //! Application's account, so nothing is shown that the account may not read.
 
+mod pods;
+
 use serde_json::Value;
 
 use super::client::Calls;
@@ -15,25 +17,10 @@ const LOG_BYTES: usize = 4 * 1024;
 /// Gathers the evidence about an object. What cannot be read is left out: a failure is told without it rather than not at all.
 pub async fn collect(calls: &Calls, key: &ObjectKey, uid: &str) -> Evidence {
     let Some(namespace) = key.namespace.as_deref() else { return Evidence::default() };
-    let pods = match (&*key.kind.group, &*key.kind.kind) {
-        ("", "Pod") => {
-            calls.get(format!("/api/v1/namespaces/{namespace}/pods/{}", key.name)).await.into_iter().collect()
-        }
-        ("batch", "Job") => pods_of_job(calls, namespace, uid).await,
-        _ => Vec::new(),
-    };
+    let pods::Pods { pods, maker } = pods::of(calls, key, namespace, uid).await;
     match pods.iter().filter_map(Trouble::of).max_by(|a, b| a.rank.cmp(&b.rank).then_with(|| a.at.cmp(&b.at))) {
         Some(trouble) => tell(calls, namespace, trouble).await,
-        None => Evidence { summary: last_warning(calls, namespace, uid).await, log: None },
-    }
-}
-
-async fn pods_of_job(calls: &Calls, namespace: &str, uid: &str) -> Vec<Value> {
-    let path =
-        format!("/api/v1/namespaces/{namespace}/pods?labelSelector=batch.kubernetes.io%2Fcontroller-uid%3D{uid}");
-    match calls.get(path).await.ok().and_then(|mut list| list.get_mut("items").map(Value::take)) {
-        Some(Value::Array(pods)) => pods,
-        _ => Vec::new(),
+        None => Evidence { summary: last_warning(calls, namespace, &maker).await, log: None },
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::action::{Evidence, Fault, Propagation, TaskId};
 use super::heal::Heal;
@@ -245,6 +245,21 @@ pub struct TaskRun {
     pub note: Option<String>,
     /// While the object is waited for: when something of it was seen last, or it was read.
     pub heard: Option<Timestamp>,
+    /// What its pods say while it waits.
+    pub peek: Peek,
+}
+
+/// Looks at the pods of what is waited for.
+#[derive(Clone, Debug, Default)]
+pub struct Peek {
+    /// When the next one is due.
+    pub due: Option<Timestamp>,
+    /// The pause before the next one; `None` before the first.
+    pub pause: Option<SignedDuration>,
+    /// Whether an answer is awaited.
+    pub in_flight: bool,
+    /// What the last one showed; empty for nothing wrong.
+    pub said: String,
 }
 
 impl TaskRun {
@@ -272,6 +287,7 @@ impl TaskRun {
             last_end: None,
             note: None,
             heard: None,
+            peek: Peek::default(),
         }
     }
 

@@ -118,6 +118,14 @@ pub fn barrier(kind: &GroupKind) -> u8 {
     }
 }
 
+/// Whether objects of this kind have pods that tell why they are not well.
+pub fn has_pods(kind: &GroupKind) -> bool {
+    matches!(
+        (&*kind.group, &*kind.kind),
+        ("", "Pod") | ("batch", "Job") | ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
+    )
+}
+
 /// Kinds that are never deleted to be made anew: what hangs on them would go along (F33).
 pub fn is_precious(kind: &GroupKind) -> bool {
     matches!(

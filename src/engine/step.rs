@@ -7,6 +7,7 @@ mod anew;
 mod apply;
 mod hook;
 mod namespace;
+mod peek;
 mod prepare;
 mod prune;
 mod rehearse;

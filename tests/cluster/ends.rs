@@ -111,7 +111,6 @@ async fn f79_a_hook_that_cannot_pull_its_image_fails_at_its_deadline_with_the_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "defect: the pods of what is waited for are looked at only when a hook has ended"]
 async fn f79_the_reason_of_the_pod_of_a_hook_is_told_while_it_waits() {
     let place = Place::new("backoff").await;
     place.apply("app", &job("migrate", &[(HOOK, "PreSync"), ("swell.dev/timeout", "20s")], NO_IMAGE)).await;
@@ -135,7 +134,6 @@ async fn f76_the_message_alone_names_phase_wave_object_reason_since_and_until() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "defect: the pods of what is waited for are looked at only when a hook has ended"]
 async fn f76_the_reason_of_the_pods_of_a_workload_is_told_while_it_is_waited_for() {
     let place = Place::new("podreason").await;
     place.apply("app", &deployment("web", &[("swell.dev/timeout", "20s")], NO_IMAGE)).await;
@@ -143,7 +141,6 @@ async fn f76_the_reason_of_the_pods_of_a_workload_is_told_while_it_is_waited_for
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "defect: the pods of what is waited for are looked at only when a hook has ended"]
 async fn i8_f76_a_workload_that_is_late_fails_with_the_reason_of_its_pods() {
     let place = Place::new("podlate").await;
     place.apply("app", &deployment("web", &[("swell.dev/timeout", "4s")], NO_IMAGE)).await;

@@ -114,6 +114,7 @@ async fn f18_v7_a_workload_of_the_only_wave_that_fails_for_good_fails_the_operat
     place.apply("app", &manifests.concat()).await;
     let message = place.ended("app", OperationPhase::Failed).await.operation_state.unwrap().message.unwrap();
     assert!(message.starts_with("Sync wave 0 failed: Job") && message.contains("import"), "{message}");
+    assert!(message.contains("container main exited with code 1"), "I8: {message}");
     assert_eq!(place.creates("jobs", "notify").await, 1);
     let notify = place.get(JOB.0, JOB.1, "notify").await.unwrap();
     assert_eq!(notify.pointer("/status/succeeded"), Some(&json!(1)));

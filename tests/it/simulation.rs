@@ -7,6 +7,7 @@ use super::world::items::{End, Kind, hook, plain};
 use super::world::oracles::Outcome;
 use super::world::scenarios::{Scenario, for_pairs, scenarios};
 use super::world::scripts::{self, Meddling, Script};
+use serde_json::json;
 use swell::engine::attempt::{Ending, Stop};
 
 /// The first letters of how the attempts of a run ended.
@@ -110,6 +111,19 @@ fn v2_a_hook_keeps_its_deadline_over_a_restart() {
 }
 
 /// How many seeds are tried: 300, or `SWELL_SIM_SEEDS`; from the seed `SWELL_SIM_FIRST` on.
+#[test]
+fn i10_f79_what_does_not_end_is_looked_at_ever_more_rarely() {
+    let hour = Script {
+        sources: vec![vec![hook("PreSync", "stuck").ends(End::Never)]],
+        policy: json!({"timeouts": {"hook": "1h", "sync": "0"}}),
+        ..Script::default()
+    };
+    let sim = Sim::new(&hour).run();
+    assert_eq!((sim.violations.as_slice(), endings(&sim).as_str()), (&[][..], "F"));
+    // One look a minute in the end; every three seconds it would be 1200.
+    assert!((40..120).contains(&sim.requests), "{} requests in an hour", sim.requests);
+}
+
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let first = number("SWELL_SIM_FIRST").unwrap_or(0);

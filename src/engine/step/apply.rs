@@ -7,11 +7,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::stage::{blocked, is_late, leaving, put_off, waited};
-use super::{Turn, anew, takeover, tidy};
-use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
-use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, Written};
+use super::{Turn, anew, hook, peek, takeover, tidy};
+use crate::engine::action::{Action, Answer, Evidence, Fault, FaultKind, TaskId, Write};
+use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, Written, failed};
 use crate::engine::desired::Manifest;
 use crate::engine::health::{self, Gate, Health};
+use crate::engine::kinds;
 use crate::engine::lenient::{self, Unwanted};
 use crate::engine::live::Live;
 use crate::engine::membership::{HookRun, Marks, marked};
@@ -99,12 +100,12 @@ pub(super) fn answered(
         (Answer::Looked(_, Err(fault)), _) => {
             put_off(run, fault, turn);
         }
+        (Answer::Collected(_, evidence), _) => collected(manifest, stage, id, run, evidence, turn),
         (
             Answer::Recorded(_)
             | Answer::Rights(_)
             | Answer::Rehearsed(..)
             | Answer::Refreshed(..)
-            | Answer::Collected(..)
             | Answer::Tidied(..),
             _,
         ) => {}
@@ -191,21 +192,49 @@ fn wait(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, 
             run.blocked = None;
             run.state = TaskState::Over(Finish::Done);
         }
-        Judged::Failed(cause) => fail(run, cause),
+        Judged::Failed(cause) => give_up(id, run, live, cause, turn),
         Judged::Vanishing => {
             run.state = TaskState::Leaving { uid: live.uid.clone() };
             run.applied = false;
             judge(manifest, stage, id, run, turn);
         }
         Judged::Wait { health, reason, wake } => {
-            blocked(run, health, reason.clone(), turn.now());
+            blocked(run, health, peek::with_pods(run, &reason), turn.now());
             if is_late(run, turn) {
                 let waited = waited(run, turn.now());
-                fail(run, format!("was not healthy within {waited}: {health}: {reason}"));
-            } else if let Some(wake) = wake {
+                give_up(id, run, live, format!("was not healthy within {waited}: {health}: {reason}"), turn);
+                return;
+            }
+            if let Some(wake) = wake {
                 turn.wake_at(wake);
             }
+            peek::look(id, run, &live.uid, turn);
         }
+    }
+}
+
+/// Fails; what has pods, with what they say (I8).
+fn give_up(id: TaskId, run: &mut TaskRun, live: &Live, cause: String, turn: &mut Turn<'_>) {
+    if kinds::has_pods(&run.key.kind) {
+        hook::collect(id, run, live.uid.clone(), cause, false, turn);
+    } else {
+        fail(run, cause);
+    }
+}
+
+fn collected(
+    manifest: &Arc<Manifest>,
+    stage: &Stage,
+    id: TaskId,
+    run: &mut TaskRun,
+    evidence: &Evidence,
+    turn: &mut Turn<'_>,
+) {
+    if peek::took(run, evidence) {
+        judge(manifest, stage, id, run, turn);
+    } else if let TaskState::Collecting { cause, .. } = &run.state {
+        let outcome = failed(cause, evidence.clone());
+        run.state = TaskState::Over(Finish::Failed { cause: outcome.message, log: outcome.log });
     }
 }
 

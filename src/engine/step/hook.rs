@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::stage::{back_off, blocked, is_late, leaving, put_off, waited};
-use super::{Turn, apply, tidy};
+use super::{Turn, apply, peek, tidy};
 use crate::engine::action::{Action, Answer, Evidence, Fault, FaultKind, Propagation, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, failed};
 use crate::engine::desired::Manifest;
@@ -60,6 +60,12 @@ pub(super) fn answered(
         && fault.kind == FaultKind::Transient
     {
         turn.ledger.note_unknown_create(&run.key, turn.now());
+    }
+    if let Answer::Collected(_, evidence) = answer
+        && peek::took(run, evidence)
+    {
+        judge(manifest, stage, id, run, turn);
+        return;
     }
     match (answer, &run.state) {
         (Answer::Collected(_, evidence), TaskState::Collecting { .. }) => {
@@ -410,10 +416,12 @@ fn watch(
                 Some(verdict) if !verdict.message.is_empty() => (word(verdict.health), verdict.message.clone()),
                 _ => ("Progressing", "runs".to_owned()),
             };
-            blocked(run, health, said, turn.now());
+            blocked(run, health, peek::with_pods(run, &said), turn.now());
             if is_late(run, turn) {
                 let cause = format!("did not end within {}", waited(run, turn.now()));
                 collect(id, run, live.uid.clone(), cause, true, turn);
+            } else {
+                peek::look(id, run, &live.uid, turn);
             }
         }
     }
