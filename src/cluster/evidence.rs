@@ -107,6 +107,7 @@ impl Trouble {
 
 async fn tell(calls: &Calls, namespace: &str, trouble: Trouble) -> Evidence {
     let mut log = None;
+    let mut unread = String::new();
     if trouble.has_log {
         let path = format!(
             "/api/v1/namespaces/{namespace}/pods/{}/log?container={}&tailLines={LINES}&limitBytes={}",
@@ -114,13 +115,17 @@ async fn tell(calls: &Calls, namespace: &str, trouble: Trouble) -> Evidence {
             trouble.container,
             LOG_BYTES * 4
         );
-        log = calls.text(path, LOG_BYTES * 4).await.ok().map(|text| last_lines(&text)).filter(|text| !text.is_empty());
+        match calls.text(path, LOG_BYTES * 4).await {
+            Ok(text) => log = Some(last_lines(&text)).filter(|text| !text.is_empty()),
+            // Silence would look like a container that has said nothing.
+            Err(fault) => unread = format!("; its log could not be read: {}", harmless(&fault.message)),
+        }
     }
     let last_line = log.as_deref().and_then(|log| log.lines().rev().find(|line| !line.trim().is_empty()));
     let last_words = trouble.last_words.as_deref().map(harmless).or_else(|| last_line.map(str::to_owned));
     let summary = match last_words {
-        Some(words) => format!("{}: {}", harmless(&trouble.said), words.trim()),
-        None => harmless(&trouble.said),
+        Some(words) => format!("{}: {}{unread}", harmless(&trouble.said), words.trim()),
+        None => format!("{}{unread}", harmless(&trouble.said)),
     };
     Evidence { summary, log }
 }

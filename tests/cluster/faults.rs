@@ -290,6 +290,20 @@ async fn f67_refusals_that_pass_are_tried_again_inside_the_wave_and_told_meanwhi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i8_a_log_that_cannot_be_read_is_told_as_such_beside_what_is_known() {
+    let (mut place, proxy) = Place::with_proxy("unread").await;
+    place.start_operator_behind(&proxy);
+    let _unread = proxy.rule(When::calls(|call| call.subresource == "log"), Fate::Refuse(503, None));
+    let pod = &[("pods.swell.dev/exit-code", "3"), ("pods.swell.dev/log", "no answer\n")];
+    place.apply("app", &job("migrate", &[(HOOK, "PreSync")], pod)).await;
+    let message = place.ended("app", OperationPhase::Failed).await.operation_state.unwrap().message.unwrap();
+    assert!(
+        message.contains("exited with code 3 (Error); its log could not be read: refused by the test"),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn f01_a_status_of_a_third_party_that_is_older_than_our_write_releases_no_wave() {
     let place = Place::new("third").await;
     let third = place.third_party().await;
