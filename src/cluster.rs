@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod error;
 pub mod events;
 pub mod evidence;
+pub mod judge;
 pub mod limit;
 pub mod members;
 pub mod perform;

@@ -21,6 +21,7 @@ use crate::cluster::client::{ConnectError, Connections};
 use crate::cluster::discovery::Discovery;
 use crate::cluster::limit::Limiter;
 use crate::cluster::members::MemberWatches;
+use crate::cluster::sandbox::Sandbox;
 use crate::cluster::view::View;
 use crate::cluster::watch::{Sink, Synced, Target, run as run_watch};
 use crate::engine::health::Facts;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     watches: Arc<MemberWatches>,
     sources: SourceWatches,
     in_flight: Arc<Limiter>,
+    /// Where health checks are evaluated; no process runs before there is one.
+    sandbox: Arc<Sandbox>,
     stop: CancellationToken,
 }
 
@@ -74,6 +77,7 @@ pub async fn run(connections: Connections, options: Options, stop: CancellationT
         view,
         watches,
         in_flight: Arc::new(Limiter::default()),
+        sandbox: Arc::new(Sandbox::of_this_program()),
         stop: stop.clone(),
     });
     let facts = shared.follow("/apis/storage.k8s.io/v1/storageclasses", false, FactsSink::new(&shared))?;

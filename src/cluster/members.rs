@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::Connections;
 use super::discovery::{Discovery, collection, name_kind};
-use super::view::View;
+use super::view::{Origin, View};
 use super::watch::{Sink, Synced, Target, run};
 use crate::api::annotations::PART_OF;
 use crate::engine::action::{Fault, FaultKind};
-use crate::engine::health;
-use crate::engine::kinds::KindInfo;
+use crate::engine::health::{self, checks::Check};
+use crate::engine::kinds::{KindInfo, Known};
 use crate::engine::live::key_of;
 use crate::engine::object::GroupKind;
 
@@ -28,9 +28,12 @@ pub struct MemberWatches {
     discovery: Arc<Discovery>,
     view: Arc<View>,
     namespaces: Namespaces,
-    running: Mutex<BTreeMap<(GroupKind, Option<String>), Running>>,
+    running: Mutex<BTreeMap<Place, Running>>,
     stop: CancellationToken,
 }
+
+/// A kind, the namespace where the operator is kept to some, and a version where it is watched for health checks alone.
+type Place = (GroupKind, Option<String>, Option<String>);
 
 #[derive(Clone)]
 struct Running {
@@ -68,23 +71,26 @@ impl MemberWatches {
                 continue;
             };
             for namespace in self.scopes(info) {
-                pending.push((kind.clone(), self.start(kind, info, namespace)?));
+                pending.push((kind.clone(), self.start(kind, info, namespace, false)?));
             }
         }
-        for (kind, mut synced) in pending {
-            let waited = tokio::time::timeout(PATIENCE, synced.wait_for(|synced| *synced != Synced::Pending)).await;
-            let state = match waited {
-                Ok(Ok(state)) => state.clone(),
-                Ok(Err(_)) => return Err(fault(&kind, "the operator is stopping")),
-                Err(_) => return Err(fault(&kind, "the first list takes too long")),
-            };
-            if let Synced::Failed(reason) = state
-                && reason.kind != FaultKind::KindMissing
-            {
-                return Err(Fault { message: format!("cannot watch {kind}: {}", reason.message), ..reason });
-            }
+        listed(pending).await
+    }
+
+    /// Watches the kind of a health check in the form that the check is for: whole, and at its version. Where the kind is watched like
+    /// that anyway, nothing is added; a version that is not served is left out.
+    pub async fn ensure_for_check(&self, kind: &GroupKind, check: &Check) -> Result<(), Fault> {
+        let known = self.discovery.kinds().await?;
+        let Known::Served(info) = known.at_version(kind, &check.version) else { return Ok(()) };
+        let usual = known.find(kind, health::rule_version(&kind.group, &kind.kind));
+        if usual.is_some_and(|usual| usual.version == info.version) && health::has_rule(&kind.group, &kind.kind) {
+            return Ok(());
         }
-        Ok(())
+        let mut pending = Vec::new();
+        for namespace in self.scopes(&info) {
+            pending.push((kind.clone(), self.start(kind, &info, namespace, true)?));
+        }
+        listed(pending).await
     }
 
     fn scopes(&self, info: &KindInfo) -> Vec<Option<String>> {
@@ -100,9 +106,10 @@ impl MemberWatches {
         kind: &GroupKind,
         info: &KindInfo,
         namespace: Option<String>,
+        for_checks: bool,
     ) -> Result<watch::Receiver<Synced>, Fault> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (kind.clone(), namespace);
+        let place = (kind.clone(), namespace, for_checks.then(|| info.version.clone()));
         if let Some(running) = running.get(&place) {
             let is_dead =
                 matches!(&*running.synced.borrow(), Synced::Failed(fault) if fault.kind == FaultKind::KindMissing);
@@ -111,8 +118,8 @@ impl MemberWatches {
             }
         }
         let path = collection(&kind.group, info, place.1.as_deref());
-        let follows =
-            self.follow(place.clone(), info.version.clone(), path, !health::has_rule(&kind.group, &kind.kind))?;
+        let metadata_only = !for_checks && !health::has_rule(&kind.group, &kind.kind);
+        let follows = self.follow(place.clone(), info.version.clone(), path, metadata_only)?;
         let synced = follows.synced.clone();
         if let Some(earlier) = running.insert(place, follows) {
             // The kind is served at another version now, or again after it was not: what follows the old one is of no use.
@@ -136,7 +143,7 @@ impl MemberWatches {
 
     fn follow(
         &self,
-        (kind, namespace): (GroupKind, Option<String>),
+        (kind, namespace, for_checks): Place,
         version: String,
         path: String,
         metadata_only: bool,
@@ -144,11 +151,30 @@ impl MemberWatches {
         let client = self.connections.for_watch().map_err(|error| super::error::on_the_way("watch", &error))?;
         let (tell, synced) = watch::channel(Synced::Pending);
         let target = Target { path: path.clone(), selector: PART_OF.to_owned(), metadata_only };
-        let sink = KindSink { view: self.view.clone(), kind, version: version.clone(), namespace };
+        let origin = Origin { version: version.clone(), whole: !metadata_only, for_checks: for_checks.is_some() };
+        let sink = KindSink { view: self.view.clone(), kind, origin, namespace };
         let stop = self.stop.child_token();
         tokio::spawn(run(self.connections.calls(), client, target, sink, tell, stop.clone()));
         Ok(Running { version, metadata_only, path, synced, stop })
     }
+}
+
+/// Waits until the first lists are there.
+async fn listed(pending: Vec<(GroupKind, watch::Receiver<Synced>)>) -> Result<(), Fault> {
+    for (kind, mut synced) in pending {
+        let waited = tokio::time::timeout(PATIENCE, synced.wait_for(|synced| *synced != Synced::Pending)).await;
+        let state = match waited {
+            Ok(Ok(state)) => state.clone(),
+            Ok(Err(_)) => return Err(fault(&kind, "the operator is stopping")),
+            Err(_) => return Err(fault(&kind, "the first list takes too long")),
+        };
+        if let Synced::Failed(reason) = state
+            && reason.kind != FaultKind::KindMissing
+        {
+            return Err(Fault { message: format!("cannot watch {kind}: {}", reason.message), ..reason });
+        }
+    }
+    Ok(())
 }
 
 fn fault(kind: &GroupKind, why: &str) -> Fault {
@@ -159,13 +185,13 @@ fn fault(kind: &GroupKind, why: &str) -> Fault {
 struct KindSink {
     view: Arc<View>,
     kind: GroupKind,
-    version: String,
+    origin: Origin,
     namespace: Option<String>,
 }
 
 impl KindSink {
     fn named(&self, mut object: Value) -> Value {
-        name_kind(&mut object, &self.kind.group, &self.version, &self.kind.kind);
+        name_kind(&mut object, &self.kind.group, &self.origin.version, &self.kind.kind);
         object
     }
 }
@@ -176,7 +202,7 @@ impl Sink for KindSink {
         for object in items {
             let object = self.named(object);
             if let Some(key) = key_of(&object) {
-                self.view.seen(&key, object);
+                self.view.seen(&key, object, &self.origin);
                 keys.insert(key);
             }
         }
@@ -186,7 +212,7 @@ impl Sink for KindSink {
     fn put(&self, object: Value) {
         let object = self.named(object);
         if let Some(key) = key_of(&object) {
-            self.view.seen(&key, object);
+            self.view.seen(&key, object, &self.origin);
         }
     }
 

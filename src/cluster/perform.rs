@@ -14,7 +14,7 @@ use super::evidence;
 use super::limit::Limiter;
 use super::members::MemberWatches;
 use super::rights;
-use super::view::{AppView, View};
+use super::view::{AppView, Origin, View};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, Write};
 use crate::engine::differences::Ignored;
 use crate::engine::fields;
@@ -97,6 +97,9 @@ impl Performer {
         if !rehearsal {
             // Whatever we write is watched from before it exists.
             self.watches.ensure(&BTreeSet::from([key.kind.clone()])).await?;
+            if let Some(check) = self.app.check(&key.kind) {
+                self.watches.ensure_for_check(&key.kind, &check).await?;
+            }
         }
         let manager = self.app.owner.field_manager();
         let about_secret = key.kind.is("", "Secret");
@@ -258,15 +261,15 @@ impl Performer {
     /// Reduces an answer and brings it into the view if it carries the Application's label; one that does not (any more) goes out of it.
     fn take_in(&self, key: &ObjectKey, mut object: Value, info: &KindInfo) -> Option<Arc<Live>> {
         super::discovery::name_kind(&mut object, &key.kind.group, &info.version, &key.kind.kind);
-        let live = Arc::new(Live::reduce(&object, key, &self.app.owner, &self.view.facts())?);
+        let live = Live::reduce(&object, key, &self.app.owner, &self.view.facts())?;
         let ours =
             matches!(&live.marks, Marks::Member { id, .. } | Marks::Stray(id) if *id == self.app.owner.membership_id());
         if ours {
-            self.view.put(&self.app, key, live.clone());
-        } else {
-            self.app.remove(key, live.version);
+            let origin = Origin { version: info.version.clone(), whole: true, for_checks: false };
+            return Some(self.view.put(&self.app, key, live, object, &origin));
         }
-        Some(live)
+        self.app.remove(key, live.version);
+        Some(Arc::new(live))
     }
 
     /// The kind of an object; one that is not known is asked for once more.

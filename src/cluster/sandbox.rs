@@ -104,7 +104,9 @@ impl Sandbox {
             match answer {
                 Ok(Response::Compiled(answers)) => {
                     for ((field, _), message) in check.expressions.iter().zip(answers) {
-                        message.into_iter().for_each(|message| wrong(Some(field.to_string()), message));
+                        if let Some(message) = message {
+                            wrong(Some(field.to_string()), message);
+                        }
                     }
                 }
                 Ok(_) => return Err("the sandbox has not answered what it was asked".to_owned()),
@@ -118,7 +120,7 @@ impl Sandbox {
 
     /// Which expression of a check is the first that is true of an object. `whose` names the Application: one whose rule had to be
     /// stopped costs another with the same rule nothing.
-    pub async fn find(&self, whose: &str, check: &Check, mut object: Value) -> Found {
+    pub async fn find(&self, whose: &str, check: &Check, object: &Value) -> Found {
         let expressions: Vec<_> = check.expressions.iter().map(|(_, text)| Cow::Borrowed(text.as_str())).collect();
         let rule = format!("{whose} {}", Digest::of_bytes(expressions.join("\0").as_bytes()));
         let unknown = |message: String, again: Option<Duration>| Found {
@@ -128,6 +130,7 @@ impl Sandbox {
         if let Some((count, left)) = self.strikes.pause(&rule, Instant::now()) {
             return unknown(set_aside(count, left), Some(left));
         }
+        let mut object = object.clone();
         // Nobody's rule is about who owns which field, and it is often half of the object.
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");

@@ -1,14 +1,19 @@
-//! The live view: for each Application its members, reduced, and which of them changed since it last looked.
+//! The live view: for each Application its members, reduced, and which of them changed since it last looked. Objects whose kind has a
+//! health check of the Application get their verdict later, from [`super::judge`]; until then they are as they were.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::judge::{Queue, Waiting};
 use crate::api::annotations as keys;
 use crate::engine::health::Facts;
+use crate::engine::health::checks::{Check, Checks};
 use crate::engine::live::{Live, Members};
 use crate::engine::object::{GroupKind, ObjectKey, Owner};
 
@@ -18,6 +23,8 @@ pub struct AppView {
     pub owner: Owner,
     /// Rung when something changed.
     pub bell: Notify,
+    /// Rung when something waits for the verdict of a health check.
+    pub(super) to_judge: Notify,
     /// Whether its Application is gone, so that only what it left behind is followed.
     left_behind: AtomicBool,
     inner: Mutex<Inner>,
@@ -32,11 +39,16 @@ struct Inner {
     changed: BTreeSet<ObjectKey>,
     /// What went last, and at which version: an answer that is overtaken by the news of the end must not bring the object back.
     gone: VecDeque<(ObjectKey, u64)>,
+    checks: Arc<Checks>,
+    queue: Queue,
+    /// Kinds whose objects have to be seen once more, because their rule is another one now.
+    outdated: BTreeSet<GroupKind>,
 }
 
 impl Inner {
     fn take_out(&mut self, key: ObjectKey, version: u64) {
         self.members.remove(&key);
+        self.queue.remove(&key, version);
         self.gone.push_back((key.clone(), version));
         if self.gone.len() > MOST_GONE {
             self.gone.pop_front();
@@ -46,20 +58,90 @@ impl Inner {
 
     fn is_known(&self, key: &ObjectKey, live: &Live) -> bool {
         match self.members.get(key) {
-            // The same version is judged differently when the facts have changed.
+            // The same version is judged differently when the facts have changed, or when its health check has been evaluated.
             Some(known) => {
-                known.version > live.version || (known.version == live.version && known.verdict == live.verdict)
+                let same = known.verdict == live.verdict && known.completion == live.completion;
+                known.version > live.version || (known.version == live.version && same)
             }
-            None => self.gone.iter().any(|(gone, version)| gone == key && live.version <= *version),
+            None => self.is_gone(key, live.version),
         }
     }
+
+    fn is_gone(&self, key: &ObjectKey, version: u64) -> bool {
+        self.gone.iter().any(|(gone, at)| gone == key && version <= *at)
+    }
+}
+
+/// Where an object was seen.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The version at which it is given.
+    pub version: String,
+    /// Whether it is given whole, not as metadata only.
+    pub whole: bool,
+    /// Whether it is seen there for health checks alone, beside the watch of its kind.
+    pub for_checks: bool,
 }
 
 impl AppView {
     fn new(owner: Owner, members: Members) -> Self {
         let changed = members.keys().cloned().collect();
-        let inner = Mutex::new(Inner { members, changed, gone: VecDeque::new() });
-        Self { owner, bell: Notify::new(), left_behind: AtomicBool::new(false), inner }
+        let inner = Mutex::new(Inner { members, changed, ..Inner::default() });
+        Self { owner, bell: Notify::new(), to_judge: Notify::new(), left_behind: AtomicBool::new(false), inner }
+    }
+
+    /// The health check of a kind.
+    pub fn check(&self, kind: &GroupKind) -> Option<Arc<Check>> {
+        self.inner().checks.get(kind).cloned()
+    }
+
+    /// Takes the Application's health checks as they are now. Gives the kinds whose objects have to be seen once more because of it: the
+    /// verdicts on them do not count any more.
+    pub fn set_checks(&self, checks: &Arc<Checks>) -> Vec<GroupKind> {
+        let mut guard = self.inner();
+        let inner = &mut *guard;
+        let before = std::mem::replace(&mut inner.checks, checks.clone());
+        for kind in before.changed(checks) {
+            inner.queue.forget(&kind);
+            for (key, live) in inner.members.iter_mut().filter(|(key, _)| key.kind == kind) {
+                *live = Arc::new(live.to_be_judged(checks.get(&kind).map(|check| &**check)));
+                inner.changed.insert(key.clone());
+                inner.outdated.insert(kind.clone());
+            }
+        }
+        let outdated: Vec<_> = std::mem::take(&mut inner.outdated).into_iter().collect();
+        drop(guard);
+        if !outdated.is_empty() {
+            self.bell.notify_one();
+        }
+        outdated
+    }
+
+    /// The next object to be judged, with its check; else when the next one that is not to be judged yet has waited for long enough.
+    pub(super) fn next_to_judge(&self) -> Result<(ObjectKey, Waiting, Arc<Check>), Option<Instant>> {
+        let mut inner = self.inner();
+        while let Some((key, waiting)) = inner.queue.take() {
+            if let Some(check) = inner.checks.get(&key.kind) {
+                return Ok((key, waiting, check.clone()));
+            }
+        }
+        Err(inner.queue.next_to_show())
+    }
+
+    /// Notes an object whose verdict is to come. True: it is shown without one meanwhile, because nothing better is known of it.
+    fn is_to_be_judged(&self, key: &ObjectKey, live: &Arc<Live>, object: Option<Value>, at_once: bool) -> bool {
+        let mut guard = self.inner();
+        let inner = &mut *guard;
+        let known = inner.members.get(key);
+        let is_past = known.map_or_else(|| inner.is_gone(key, live.version), |known| known.version > live.version);
+        if is_past || inner.queue.is_judged(key, live.version) {
+            return false;
+        }
+        let shown = at_once || known.is_none() || !inner.queue.has_verdict(key);
+        inner.queue.put(key, live, object, shown);
+        drop(guard);
+        self.to_judge.notify_one();
+        shown
     }
 
     /// Lends the members and what changed since the last call, and forgets the changes.
@@ -90,6 +172,7 @@ impl AppView {
     /// Takes out an object that was seen gone at `version`; one that is newer stays.
     pub fn remove(&self, key: &ObjectKey, version: u64) {
         let mut inner = self.inner();
+        inner.queue.remove(key, version);
         if inner.members.get(key).is_none_or(|known| known.version > version) {
             return;
         }
@@ -127,6 +210,9 @@ impl AppView {
     }
 }
 
+/// By membership id, each object as each watch of its kind shows it.
+type Unclaimed = BTreeMap<String, BTreeMap<(ObjectKey, Origin), Value>>;
+
 /// The view of all Applications.
 #[derive(Default)]
 pub struct View {
@@ -135,23 +221,26 @@ pub struct View {
     /// The Applications that there are, by membership id. With a lock of its own: the engine asks while it looks at a view.
     names: RwLock<BTreeMap<String, String>>,
     /// Objects with our marks whose Application is not known (yet): they are kept whole until it is.
-    unclaimed: Mutex<BTreeMap<String, BTreeMap<ObjectKey, Value>>>,
+    unclaimed: Mutex<Unclaimed>,
     facts: RwLock<Arc<Facts>>,
 }
 
 impl View {
-    /// A fresh view for an Application, with what an earlier one of its name left behind.
-    pub fn register(&self, owner: &Owner) -> Arc<AppView> {
+    /// A fresh view for an Application with these health checks, with what an earlier one of its name left behind.
+    pub fn register(&self, owner: &Owner, checks: &Arc<Checks>) -> Arc<AppView> {
         let id = owner.membership_id();
         // Held to the end: whatever a watch shows meanwhile comes after this, and finds the new view.
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         let members = apps.get(&id).map(|earlier| earlier.peek(Members::clone)).unwrap_or_default();
         let app = Arc::new(AppView::new(owner.clone(), members));
+        // What an earlier one left behind was judged by that one's rules.
+        let outdated = app.set_checks(checks);
+        app.inner().outdated.extend(outdated);
         apps.insert(id.clone(), app.clone());
         self.names.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), owner.to_string());
-        for (key, object) in self.unclaimed().remove(&id).unwrap_or_default() {
+        for ((key, origin), object) in self.unclaimed().remove(&id).unwrap_or_default() {
             if let Some(live) = Live::reduce(&object, &key, owner, &self.facts()) {
-                app.put(&key, Arc::new(live));
+                Self::take(&apps, &app, &key, live, object, &origin, false);
             }
         }
         app
@@ -198,27 +287,73 @@ impl View {
         changed
     }
 
-    /// Takes in an object of an Application, as an answer or a watch shows it.
-    pub fn put(&self, app: &AppView, key: &ObjectKey, live: Arc<Live>) {
-        Self::put_among(&self.apps(), app, key, live);
+    /// Takes in an object of an Application as an answer shows it; gives it as it is known then.
+    pub fn put(&self, app: &AppView, key: &ObjectKey, live: Live, object: Value, origin: &Origin) -> Arc<Live> {
+        Self::take(&self.apps(), app, key, live, object, origin, true)
+    }
+
+    /// Takes in the verdict of a health check on an object that has waited for it. Whatever was gone meanwhile stays gone. A verdict
+    /// that is not final is asked for again.
+    pub(super) fn judged(&self, app: &AppView, key: &ObjectKey, live: Live, is_final: bool) {
+        let apps = self.apps();
+        if app.inner().queue.judged(key, live.version, is_final) {
+            Self::put_among(&apps, app, key, Arc::new(live));
+        }
+    }
+
+    /// Shows what has waited for its verdict for too long as it is without one: that something is on its way out, say, holds
+    /// whatever becomes of its health check.
+    pub(super) fn show_waiting(&self, app: &AppView, patience: Duration) {
+        let apps = self.apps();
+        let late = app.inner().queue.late(patience);
+        for (key, live) in late {
+            Self::put_among(&apps, app, &key, live);
+        }
     }
 
     /// Takes in an object that a watch shows.
-    pub fn seen(&self, key: &ObjectKey, object: Value) {
+    pub fn seen(&self, key: &ObjectKey, object: Value, origin: &Origin) {
         let Some(id) = membership(&object) else { return };
         let apps = self.apps();
         match apps.get(&id) {
             Some(app) => {
                 if let Some(live) = Live::reduce(&object, key, &app.owner, &self.facts()) {
-                    Self::put_among(&apps, app, key, Arc::new(live));
+                    Self::take(&apps, app, key, live, object, origin, false);
                 }
             }
             // Objects of other tools carry the label too; only what has our own mark can be ours.
             None if object.pointer("/metadata/annotations").and_then(|a| a.get(keys::APPLIED)).is_some() => {
-                self.unclaimed().entry(id).or_default().insert(key.clone(), object);
+                self.unclaimed().entry(id).or_default().insert((key.clone(), origin.clone()), object);
             }
             None => {}
         }
+    }
+
+    /// Takes in an object of an Application: as it is where the kind's own rule has judged it, else as soon as its health check has.
+    fn take(
+        apps: &BTreeMap<String, Arc<AppView>>,
+        app: &AppView,
+        key: &ObjectKey,
+        live: Live,
+        object: Value,
+        origin: &Origin,
+        is_answer: bool,
+    ) -> Arc<Live> {
+        let Some(check) = app.check(&key.kind) else {
+            let live = Arc::new(live);
+            // The watch of its kind shows it too, in the form that the kind's own rule is for.
+            if !origin.for_checks {
+                Self::put_among(apps, app, key, live.clone());
+            }
+            return live;
+        };
+        let can_be_judged = origin.whole && origin.version == check.version;
+        let live = Arc::new(live.judged_by(&object, &check, &check.pending(can_be_judged)));
+        if app.is_to_be_judged(key, &live, can_be_judged.then_some(object), is_answer) {
+            Self::put_among(apps, app, key, live.clone());
+        }
+        let newer = |known: &&Arc<Live>| known.uid == live.uid && known.version >= live.version;
+        app.peek(|members| members.get(key).filter(newer).cloned()).unwrap_or(live)
     }
 
     /// One that an Application did not have before may have been handed over: no watch tells the one that had it.
@@ -237,7 +372,7 @@ impl View {
         let version = version(object).unwrap_or(u64::MAX);
         let apps = self.apps();
         if let Some(objects) = self.unclaimed().get_mut(&id) {
-            objects.remove(key);
+            objects.retain(|(known, _), _| known != key);
         }
         let Some(app) = apps.get(&id) else { return };
         app.remove(key, version);
@@ -255,7 +390,7 @@ impl View {
             app.retain(kind, namespace, version, keys);
         }
         for objects in self.unclaimed().values_mut() {
-            objects.retain(|key, _| {
+            objects.retain(|(key, _), _| {
                 let elsewhere = namespace.is_some_and(|namespace| key.namespace.as_deref() != Some(namespace));
                 key.kind != *kind || keys.contains(key) || elsewhere
             });
@@ -266,7 +401,7 @@ impl View {
         self.apps.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unclaimed(&self) -> MutexGuard<'_, BTreeMap<String, BTreeMap<ObjectKey, Value>>> {
+    fn unclaimed(&self) -> MutexGuard<'_, Unclaimed> {
         self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -283,6 +418,8 @@ pub fn version(object: &Value) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::HealthCheck;
+    use crate::engine::health::checks::{Field, Finding};
     use crate::engine::membership::applied;
     use crate::engine::object::Digest;
     use serde_json::json;
@@ -307,6 +444,40 @@ mod tests {
         })
     }
 
+    fn main() -> Origin {
+        Origin { version: "v1".to_owned(), whole: false, for_checks: false }
+    }
+
+    fn checked() -> Arc<Checks> {
+        let check = HealthCheck {
+            api_version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            current: "true".to_owned(),
+            ..HealthCheck::default()
+        };
+        Arc::new(Checks::read(&[check]).0)
+    }
+
+    fn whole() -> Origin {
+        Origin { version: "v1".to_owned(), whole: true, for_checks: true }
+    }
+
+    /// Judges what is next, as if its check were found true.
+    fn judge(view: &View, app: &AppView) -> Option<u64> {
+        let (key, Waiting { live, object, .. }, check) = app.next_to_judge().ok()?;
+        let live = Live::clone(&live).judged_by(&object?, &check, &Finding::True(Field::Current));
+        let version = live.version;
+        view.judged(app, &key, live, true);
+        Some(version)
+    }
+
+    fn shown(app: &AppView) -> Option<(u64, String)> {
+        app.peek(|members| {
+            let live = members.get(&key())?;
+            Some((live.version, live.verdict.as_ref().map(|verdict| verdict.reason.clone()).unwrap_or_default()))
+        })
+    }
+
     fn has(app: &AppView) -> bool {
         app.peek(|members| members.contains_key(&key()))
     }
@@ -314,10 +485,10 @@ mod tests {
     #[test]
     fn r34_a_task_that_ends_late_does_not_blind_the_next_application_of_its_name() {
         let view = View::default();
-        let earlier = view.register(&owner("app"));
-        let later = view.register(&owner("app"));
+        let earlier = view.register(&owner("app"), &Arc::default());
+        let later = view.register(&owner("app"), &Arc::default());
         view.forget(&earlier);
-        view.seen(&key(), object(&owner("app"), 5));
+        view.seen(&key(), object(&owner("app"), 5), &main());
         assert!(has(&later));
         assert_eq!(view.name_of(&owner("app").membership_id()).as_deref(), Some("shop/app"));
     }
@@ -325,11 +496,11 @@ mod tests {
     #[test]
     fn i5_what_an_application_left_behind_is_found_by_the_next_one_of_its_name() {
         let view = View::default();
-        let app = view.register(&owner("app"));
-        view.seen(&key(), object(&owner("app"), 5));
+        let app = view.register(&owner("app"), &Arc::default());
+        view.seen(&key(), object(&owner("app"), 5), &main());
         view.forget(&app);
         assert_eq!(view.name_of(&owner("app").membership_id()), None);
-        let next = view.register(&owner("app"));
+        let next = view.register(&owner("app"), &Arc::default());
         assert!(has(&next) && next.look(|_, changed| changed.contains(&key())));
         view.forget(&next);
         view.gone(&key(), &object(&owner("app"), 6));
@@ -339,44 +510,139 @@ mod tests {
     #[test]
     fn an_object_that_another_application_took_over_is_not_seen_as_one_of_the_first_any_more() {
         let view = View::default();
-        let (one, two) = (view.register(&owner("one")), view.register(&owner("two")));
-        view.seen(&key(), object(&owner("one"), 5));
-        view.seen(&key(), object(&owner("two"), 6));
+        let (one, two) = (view.register(&owner("one"), &Arc::default()), view.register(&owner("two"), &Arc::default()));
+        view.seen(&key(), object(&owner("one"), 5), &main());
+        view.seen(&key(), object(&owner("two"), 6), &main());
         assert!(!has(&one) && has(&two));
         // An event that is older than what is known brings nothing back.
-        view.seen(&key(), object(&owner("two"), 5));
+        view.seen(&key(), object(&owner("two"), 5), &main());
         assert!(!has(&one) && has(&two));
     }
 
     #[test]
     fn an_answer_that_comes_after_the_news_of_the_end_does_not_bring_the_object_back() {
         let view = View::default();
-        let app = view.register(&owner("app"));
-        let answer = |version| {
-            Arc::new(Live::reduce(&object(&owner("app"), version), &key(), &owner("app"), &view.facts()).unwrap())
-        };
-        view.seen(&key(), object(&owner("app"), 5));
+        let app = view.register(&owner("app"), &Arc::default());
+        let answer =
+            |version| Live::reduce(&object(&owner("app"), version), &key(), &owner("app"), &view.facts()).unwrap();
+        view.seen(&key(), object(&owner("app"), 5), &main());
         view.gone(&key(), &object(&owner("app"), 7));
         for version in [6, 7] {
-            view.put(&app, &key(), answer(version));
+            view.put(&app, &key(), answer(version), json!({}), &main());
             assert!(!has(&app), "the object of version {version} is gone");
         }
-        view.put(&app, &key(), answer(8));
+        view.put(&app, &key(), answer(8), json!({}), &main());
         assert!(has(&app), "it was made anew");
     }
 
     #[test]
     fn r20_what_a_fresh_list_does_not_show_is_gone_also_before_its_application_is_known() {
         let view = View::default();
-        view.seen(&key(), object(&owner("app"), 5));
+        view.seen(&key(), object(&owner("app"), 5), &main());
         view.listed(&key().kind, None, 7, &BTreeSet::new());
-        assert!(!has(&view.register(&owner("app"))));
-        let app = view.register(&owner("app"));
-        view.seen(&key(), object(&owner("app"), 8));
+        assert!(!has(&view.register(&owner("app"), &Arc::default())));
+        let app = view.register(&owner("app"), &Arc::default());
+        view.seen(&key(), object(&owner("app"), 8), &main());
         app.look(|_, _| ());
         view.listed(&key().kind, None, 7, &BTreeSet::new());
         assert!(has(&app), "it is newer than the list");
         view.listed(&key().kind, None, 9, &BTreeSet::new());
         assert!(!has(&app) && app.look(|_, changed| changed.contains(&key())));
+    }
+
+    #[test]
+    fn an_object_waits_for_its_check_and_shows_the_verdict_before_until_the_next_one_has_come() {
+        let view = View::default();
+        let app = view.register(&owner("app"), &checked());
+        view.seen(&key(), object(&owner("app"), 5), &main());
+        let waits = Some((5, "BeingJudged".to_owned()));
+        assert_eq!(shown(&app), waits, "nothing better is known of it");
+        assert_eq!(judge(&view, &app), None, "as metadata it cannot be judged");
+        view.seen(&key(), object(&owner("app"), 5), &whole());
+        assert_eq!(judge(&view, &app), Some(5));
+        assert_eq!(shown(&app), Some((5, String::new())));
+        // Whichever watch is the first to show the next version: the verdict on the last one stays until this one is judged.
+        for origin in [main(), whole()] {
+            view.seen(&key(), object(&owner("app"), 6), &origin);
+            assert_eq!(shown(&app), Some((5, String::new())));
+        }
+        assert_eq!(judge(&view, &app), Some(6));
+        assert_eq!(shown(&app), Some((6, String::new())));
+        view.seen(&key(), object(&owner("app"), 6), &whole());
+        assert_eq!(judge(&view, &app), None, "it is judged already");
+    }
+
+    #[test]
+    fn what_is_gone_stays_gone_also_when_its_verdict_comes_after_it() {
+        let view = View::default();
+        let app = view.register(&owner("app"), &checked());
+        view.seen(&key(), object(&owner("app"), 5), &whole());
+        let (key, Waiting { live, object: body, .. }, check) = app.next_to_judge().unwrap();
+        view.gone(&key, &object(&owner("app"), 6));
+        let live = Live::clone(&live).judged_by(&body.unwrap(), &check, &Finding::True(Field::Current));
+        view.judged(&app, &key, live, true);
+        assert!(!has(&app));
+        view.seen(&key, object(&owner("app"), 7), &whole());
+        view.listed(&key.kind, None, 9, &BTreeSet::new());
+        assert_eq!(judge(&view, &app), None);
+        assert!(!has(&app));
+    }
+
+    #[test]
+    fn a_newer_version_takes_the_place_of_one_that_waits_and_an_older_verdict_does_not_take_its_place() {
+        let view = View::default();
+        let app = view.register(&owner("app"), &checked());
+        view.seen(&key(), object(&owner("app"), 5), &whole());
+        let (key, Waiting { live: five, object: body, .. }, check) = app.next_to_judge().unwrap();
+        view.seen(&key, object(&owner("app"), 6), &whole());
+        view.seen(&key, object(&owner("app"), 7), &whole());
+        assert_eq!(shown(&app).map(|(version, _)| version), Some(7), "it has no verdict yet: what is known is shown");
+        let five = Live::clone(&five).judged_by(&body.unwrap(), &check, &Finding::True(Field::Current));
+        view.judged(&app, &key, five, true);
+        assert_eq!(shown(&app), Some((7, "BeingJudged".to_owned())));
+        assert_eq!((judge(&view, &app), judge(&view, &app)), (Some(7), None), "6 is not judged any more");
+    }
+
+    #[test]
+    fn i7_what_waits_too_long_for_a_slow_check_is_shown_without_a_verdict() {
+        let view = View::default();
+        let app = view.register(&owner("app"), &checked());
+        view.seen(&key(), object(&owner("app"), 5), &whole());
+        judge(&view, &app);
+        view.seen(&key(), object(&owner("app"), 6), &whole());
+        view.show_waiting(&app, Duration::from_hours(1));
+        assert_eq!(shown(&app), Some((5, String::new())));
+        view.show_waiting(&app, Duration::ZERO);
+        assert_eq!(shown(&app), Some((6, "BeingJudged".to_owned())));
+        assert_eq!(judge(&view, &app), Some(6));
+    }
+
+    #[test]
+    fn a_verdict_of_rules_that_are_not_in_force_any_more_does_not_count() {
+        let view = View::default();
+        let app = view.register(&owner("app"), &checked());
+        view.seen(&key(), object(&owner("app"), 5), &whole());
+        judge(&view, &app);
+        assert_eq!(app.set_checks(&checked()), [], "nothing has changed");
+        assert_eq!(app.set_checks(&Arc::default()), [key().kind]);
+        assert_eq!(shown(&app), Some((5, "BeingJudged".to_owned())));
+        view.seen(&key(), object(&owner("app"), 5), &whole());
+        assert_eq!(
+            shown(&app),
+            Some((5, "BeingJudged".to_owned())),
+            "its own rule reads what the watch of its kind shows"
+        );
+        view.seen(&key(), object(&owner("app"), 5), &main());
+        assert_eq!(shown(&app), Some((5, String::new())));
+    }
+
+    #[test]
+    fn an_application_without_checks_sees_nothing_of_what_is_watched_for_the_checks_of_another() {
+        let view = View::default();
+        let app = view.register(&owner("app"), &Arc::default());
+        view.seen(&key(), object(&owner("app"), 5), &whole());
+        assert!(!has(&app));
+        view.seen(&key(), object(&owner("app"), 5), &main());
+        assert!(has(&app));
     }
 }

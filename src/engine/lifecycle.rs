@@ -214,13 +214,6 @@ pub fn retry_at(application: &Application, operation: &Operation, now: Timestamp
     now.checked_add(pause.min(retry.max_duration)).ok()
 }
 
-/// What an Application asks for that has no effect yet, in words: said rather than left to be found out.
-pub fn without_effect(application: &Application) -> Vec<String> {
-    let fields = [(!application.spec.health_checks.is_empty(), "spec.healthChecks")];
-    let fields = fields.into_iter().filter(|(is_set, _)| *is_set).map(|(_, field)| field.to_owned());
-    fields.map(|what| format!("without effect yet: {what}")).collect()
-}
-
 /// The options of a plan: those of the request where it names any, else the Application's. An error names the option that cannot be understood.
 pub fn options(application: &Application, request: Option<&api::SyncOperation>) -> Result<Options, String> {
     let automated = application.automated();

@@ -134,12 +134,15 @@ impl Live {
         self
     }
 
-    /// The same object until a health check that has come, changed or gone has judged it.
+    /// The same object until its kind's rule, which is another one now, has judged it: the verdict of the old one does not count.
     #[must_use]
-    pub fn to_be_judged(&self, finding: &Finding, check: &Check) -> Self {
-        let (verdict, completion) = checks::judge(&Value::Null, check, finding);
-        let verdict = if self.deleting.is_some() { self.verdict.clone() } else { Some(verdict) };
-        Self { verdict, by_check: true, completion: completion.or(self.completion.clone()), ..self.clone() }
+    pub fn to_be_judged(&self, check: Option<&Check>) -> Self {
+        let verdict = if self.deleting.is_some() { self.verdict.clone() } else { Some(checks::to_be_judged(check)) };
+        let completion = match check {
+            Some(check) if check.tells_the_end() => Some(Completion::Running),
+            _ => self.completion.clone(),
+        };
+        Self { verdict, by_check: check.is_some(), completion, ..self.clone() }
     }
 
     /// Whether it is a member of the Application that it was reduced for.

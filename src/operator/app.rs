@@ -1,6 +1,7 @@
 //! The task of one Application: observe → step → perform → report, woken by what happens and by deadlines, never by a clock tick.
 
 mod advance;
+mod checks;
 mod decision;
 mod operation;
 mod sight;
@@ -15,18 +16,20 @@ use jiff::{Timestamp, Unit};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use self::checks::Checked;
 use self::decision::Healing;
+use self::sight::Sourced;
 use super::Shared;
 use super::sources::Maps;
 use super::status::{Done, StatusWriter, value};
-use crate::api::{self, Application, Source};
+use crate::api::{self, Application};
 use crate::cluster::application;
 use crate::cluster::limit;
 use crate::cluster::view::AppView;
 use crate::engine::action::{Answer, Fault, FaultKind};
 use crate::engine::attempt::{Attempt, Course, Operation, Row};
-use crate::engine::desired::Desired;
 use crate::engine::ledger::Ledger;
 use crate::engine::object::{GroupKind, Owner};
 use crate::engine::recover::recover;
@@ -45,6 +48,10 @@ pub(super) struct Actor {
     received: Arc<Application>,
     /// resourceVersion of the Application as we know it.
     version: String,
+    /// Its health checks.
+    checks: Checked,
+    /// The task that judges by them; it ends with this one.
+    judge: Option<AbortOnDropHandle<()>>,
     source: Option<Sourced>,
     /// Whether the source may have changed since it was read.
     source_due: bool,
@@ -90,33 +97,6 @@ pub(super) struct Actor {
     wake: Option<Instant>,
 }
 
-/// What the source says.
-struct Sourced {
-    reading: Reading,
-    wants: Result<Arc<Desired>, String>,
-    revision: String,
-}
-
-/// What of an Application its manifests are read with: where it changes, they are read anew.
-#[derive(PartialEq, Eq)]
-struct Reading {
-    source: Source,
-    destination: String,
-    differences: Vec<api::IgnoreDifference>,
-    options: Vec<String>,
-}
-
-impl Reading {
-    fn of(application: &Application) -> Self {
-        Self {
-            source: application.spec.source.clone(),
-            destination: application.destination_namespace().to_owned(),
-            differences: application.spec.ignore_differences.clone(),
-            options: application.sync_options().to_vec(),
-        }
-    }
-}
-
 /// An operation that does not run at the moment.
 struct Waiting {
     operation: Operation,
@@ -149,8 +129,9 @@ impl Actor {
         updates: watch::Receiver<Arc<Application>>,
         gone: CancellationToken,
     ) -> Self {
-        let view = shared.view.register(&owner);
         let application = updates.borrow().clone();
+        let checks = Checked::unread(&application);
+        let view = shared.view.register(&owner, &checks.checks);
         Self {
             shared,
             owner,
@@ -160,6 +141,8 @@ impl Actor {
             received: application.clone(),
             application,
             updates,
+            checks,
+            judge: None,
             source: None,
             source_due: false,
             unread: None,
@@ -291,7 +274,8 @@ impl Actor {
             }
             () = self.view.bell.notified() => {}
             () = maps => {}
-            () = timer => {}
+            // What has become of the time alone is told too.
+            () = timer => self.writer.dirty = true,
             () = self.gone.cancelled() => {}
             () = self.shared.stop.cancelled() => {}
         }

@@ -63,7 +63,7 @@ async fn the_first_expression_that_is_true_decides_in_flux_order() {
         (None, None, "status.other == 'x'", Finding::None { missing: Some("field \"other\"".to_owned()) }),
     ] {
         let check = check(in_progress, failed, current);
-        let found = sandbox.find("shop/app", &check, object()).await;
+        let found = sandbox.find("shop/app", &check, &object()).await;
         assert_eq!(found, Found { finding: expected, again: None }, "{check:?}");
     }
     assert_eq!(sandbox.idle(), 1, "one process after another question is enough");
@@ -79,21 +79,21 @@ async fn no_process_is_started_before_there_is_something_to_evaluate() {
 async fn i7_an_endless_expression_is_killed_and_set_aside_while_all_others_go_on() {
     let sandbox = sandbox();
     let (bad, good) = (check(None, None, ENDLESS), check(None, None, "status.phase == 'Ready'"));
-    let stopped = sandbox.find("shop/bad", &bad, object()).await;
+    let stopped = sandbox.find("shop/bad", &bad, &object()).await;
     assert_eq!(why(&stopped), "it took longer than 1s; tried again in 2s");
     assert!(stopped.again.is_some());
     // Not tried again at once, whatever the object; for another Application the same rule has not been stopped yet.
-    assert!(why(&sandbox.find("shop/bad", &bad, json!({})).await).starts_with("tried again in"));
-    assert_eq!(sandbox.find("shop/other", &bad, json!({"spec": {"list": [], "text": ""}})).await.again, None);
+    assert!(why(&sandbox.find("shop/bad", &bad, &json!({})).await).starts_with("tried again in"));
+    assert_eq!(sandbox.find("shop/other", &bad, &json!({"spec": {"list": [], "text": ""}})).await.again, None);
     // Beside as many endless ones as there are processes, each further question has its turn.
     let endless = async {
         for whose in ["shop/1", "shop/2", "shop/3", "shop/4"] {
-            sandbox.find(whose, &bad, object()).await;
+            sandbox.find(whose, &bad, &object()).await;
         }
     };
     let others = async {
         for _ in 0..20 {
-            let found = sandbox.find("shop/good", &good, object()).await;
+            let found = sandbox.find("shop/good", &good, &object()).await;
             assert_eq!(found.finding, Finding::True(Field::Current));
         }
     };
@@ -111,9 +111,9 @@ async fn memory_is_bounded_and_what_needs_more_ends_alone() {
     let sandbox = sandbox();
     let mut large = object();
     large["spec"]["text"] = json!("x".repeat(1 << 19));
-    let found = sandbox.find("shop/app", &check(None, None, GREEDY), large).await;
+    let found = sandbox.find("shop/app", &check(None, None, GREEDY), &large).await;
     assert_eq!(why(&found), "it needed more memory than it may have; tried again in 2s");
-    let found = sandbox.find("shop/app", &check(None, None, "status.phase == 'Ready'"), object()).await;
+    let found = sandbox.find("shop/app", &check(None, None, "status.phase == 'Ready'"), &object()).await;
     assert_eq!(found.finding, Finding::True(Field::Current));
 }
 
@@ -129,7 +129,7 @@ async fn a_chain_of_operators_as_long_as_an_expression_may_be_does_not_exhaust_t
     ];
     for chain in chains {
         let check = check(None, None, &chain);
-        let found = sandbox.find("shop/app", &check, object()).await;
+        let found = sandbox.find("shop/app", &check, &object()).await;
         assert_eq!(found.finding, Finding::True(Field::Current), "{chain}");
     }
     // What the parser itself refuses is a mistake, not a crash.
@@ -155,7 +155,7 @@ async fn what_cannot_be_understood_is_told_by_the_name_of_the_rule_and_the_posit
 async fn an_object_that_is_too_large_is_not_handed_over() {
     let sandbox = sandbox();
     let large = json!({"status": {"text": "x".repeat(1 << 20)}});
-    let found = sandbox.find("shop/app", &check(None, None, "true"), large).await;
+    let found = sandbox.find("shop/app", &check(None, None, "true"), &large).await;
     assert!(why(&found).contains("at most 1048576 are judged"), "{found:?}");
     assert_eq!(found.again, None);
     assert_eq!(sandbox.idle(), 0, "nothing was asked");
@@ -164,7 +164,7 @@ async fn an_object_that_is_too_large_is_not_handed_over() {
 #[tokio::test]
 async fn a_process_that_is_not_there_is_told_and_tried_again() {
     let sandbox = Sandbox::new(PathBuf::from("/nowhere/swell"));
-    let found = sandbox.find("shop/app", &check(None, None, "true"), object()).await;
+    let found = sandbox.find("shop/app", &check(None, None, "true"), &object()).await;
     assert!(why(&found).starts_with("the sandbox's process does not run"), "{found:?}");
     assert!(found.again.is_some());
     assert!(sandbox.mistakes(&checks(None, None, "true")).await.is_err());

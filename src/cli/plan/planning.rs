@@ -64,7 +64,6 @@ pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Op
     let orphans = application.is_some_and(|application| application.deletion_policy() == DeletionPolicy::Orphan);
     let mut warnings = desired.warnings.clone();
     warnings.extend(late_references(&sync).iter().map(ToString::to_string));
-    warnings.extend(application.iter().flat_map(|application| lifecycle::without_effect(application)));
     if orphans && !deletion.stages.is_empty() {
         warnings.push(
             "deletionPolicy is Orphan, so the PreDelete and PostDelete hooks never run; with Delete they would"

@@ -1,7 +1,7 @@
 //! The health checks that an Application brings for its kinds, in CEL: what they say about an object, once the sandbox has found which of
 //! their expressions is true. Nothing is evaluated here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use serde_json::Value;
 use super::read::{behind, text};
 use super::{Completion, Verdict, being_deleted, clipped, custom};
 use crate::api::HealthCheck;
+use crate::engine::desired::Desired;
+use crate::engine::kinds::{Kinds, Known};
 use crate::engine::object::{GroupKind, group_of, version_of};
 
 /// The longest expression, in bytes.
@@ -56,6 +58,16 @@ impl Check {
     /// `healthChecks[2].current`.
     pub fn name_of(&self, field: Field) -> String {
         format!("healthChecks[{}].{field}", self.index)
+    }
+
+    /// The finding on an object that has not been judged yet. One that was not seen in the form that the check is for cannot be judged.
+    pub fn pending(&self, can_be_judged: bool) -> Finding {
+        let name = format!("healthChecks[{}]", self.index);
+        Finding::Pending(if can_be_judged {
+            format!("waits to be judged by {name}")
+        } else {
+            format!("waits to be seen in version {}, which {name} is for", self.version)
+        })
     }
 
     fn expression(&self, field: Field) -> &str {
@@ -131,6 +143,28 @@ impl Checks {
         super::runs_to_end(&kind.group, &kind.kind) || self.get(kind).is_some_and(|check| check.tells_the_end())
     }
 
+    /// Checks for kinds that are wanted, but in versions that the cluster does not serve and that no CRD among the manifests brings.
+    pub fn unserved(&self, desired: &Desired, kinds: &Kinds) -> Vec<Mistake> {
+        let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key.kind).collect();
+        let is_brought = |kind: &GroupKind| {
+            let crds =
+                desired.manifests.iter().filter(|manifest| &*manifest.key.kind.kind == "CustomResourceDefinition");
+            crds.map(|crd| &crd.body).any(|body| text(body, &["spec", "group"]) == Some(&*kind.group))
+        };
+        let mut mistakes = Vec::new();
+        for (kind, check) in self.iter().filter(|(kind, _)| wanted.contains(kind) && !is_brought(kind)) {
+            if let Known::OtherVersions(versions) = kinds.at_version(kind, &check.version) {
+                let message = format!(
+                    "the cluster does not serve {kind} in version {}; it does in {}",
+                    check.version,
+                    versions.join(", ")
+                );
+                mistakes.push(Mistake { index: check.index, field: Some("apiVersion".to_owned()), message });
+            }
+        }
+        mistakes
+    }
+
     /// The kinds whose check differs between the two, those with one in only one of them included.
     pub fn changed(&self, other: &Self) -> Vec<GroupKind> {
         let kinds = self.0.keys().chain(other.0.keys().filter(|kind| !self.0.contains_key(*kind)));
@@ -146,7 +180,7 @@ fn read_one(
 ) -> Result<Check, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let mut wrong = |field: Option<&str>, message: String| {
-        mistakes.push(Mistake { index, field: field.map(str::to_owned), message })
+        mistakes.push(Mistake { index, field: field.map(str::to_owned), message });
     };
     if kind.is("", "Secret") {
         wrong(None, "a health check must not look into Secrets; take it out".to_owned());
@@ -217,6 +251,12 @@ pub fn judge(object: &Value, check: &Check, finding: &Finding) -> (Verdict, Opti
     });
     let deleted = text(object, &["metadata", "deletionTimestamp"]);
     (deleted.map_or(verdict, |since| being_deleted(object, since)), completion)
+}
+
+/// The verdict on an object whose check has come, changed or gone, until the new rule has judged it.
+pub fn to_be_judged(check: Option<&Check>) -> Verdict {
+    let rule = check.map_or_else(|| "its kind's own rule".to_owned(), |check| format!("healthChecks[{}]", check.index));
+    Verdict::progressing("BeingJudged", format!("waits to be judged by {rule}"))
 }
 
 fn verdict(object: &Value, check: &Check, finding: &Finding) -> Verdict {

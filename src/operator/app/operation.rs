@@ -177,8 +177,7 @@ impl Actor {
             let note =
                 format!("operation {} of revision {}, attempt {}", operation.id, operation.revision, operation.attempt);
             self.tell(Type::Normal, "OperationStarted", "Sync", &note);
-            let mut warnings = lifecycle::without_effect(&self.application);
-            warnings.extend(desired.iter().flat_map(|desired| desired.warnings.iter().cloned()));
+            let warnings: Vec<_> = desired.iter().flat_map(|desired| desired.warnings.iter().cloned()).collect();
             if !warnings.is_empty() && !operation.deletion {
                 self.tell(Type::Warning, "ManifestWarning", "Sync", &warnings.join("; "));
             }

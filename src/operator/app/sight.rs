@@ -1,18 +1,21 @@
 //! What one Application looks at: its source, and the kinds of its objects.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::operation::DELETION_PATIENCE;
-use super::{AGAIN, Actor, Reading, Sourced, now};
-use crate::api::Source;
+use super::{AGAIN, Actor, now};
+use crate::api::{Application, IgnoreDifference, Source};
 use crate::cluster::source;
 use crate::engine::action::{Fault, FaultKind};
 use crate::engine::desired::{Context, Desired, desired};
 use crate::engine::differences::Rules;
+use crate::engine::health::checks::Checks;
 use crate::engine::lifecycle;
+use crate::engine::object::{Digest, GroupKind};
 use crate::engine::settings::parse_option;
 
 /// The pause before a kind that may not be watched is looked at again.
@@ -20,16 +23,52 @@ const REFUSED: Duration = Duration::from_secs(10);
 /// How long several ConfigMaps must be quiet before a change counts.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// What the source says.
+pub(super) struct Sourced {
+    reading: Reading,
+    pub(super) wants: Result<Arc<Desired>, String>,
+    pub(super) revision: String,
+    /// Whether nothing but the health checks is wrong with it.
+    refused: bool,
+}
+
+/// What of an Application its manifests are read with: where it changes, they are read anew.
+#[derive(PartialEq)]
+struct Reading {
+    source: Source,
+    destination: String,
+    differences: Vec<IgnoreDifference>,
+    options: Vec<String>,
+    checks: Arc<Checks>,
+}
+
+impl Reading {
+    fn of(application: &Application, checks: Arc<Checks>) -> Self {
+        Self {
+            source: application.spec.source.clone(),
+            destination: application.destination_namespace().to_owned(),
+            differences: application.spec.ignore_differences.clone(),
+            options: application.sync_options().to_vec(),
+            checks,
+        }
+    }
+}
+
 impl Actor {
     /// Reads the source if it may have changed. False: it cannot be read now, and will be tried again.
     pub(super) async fn read_source(&mut self) -> bool {
         let application = self.application.clone();
+        let deleting = application.metadata.deletion_timestamp.is_some();
         // A deletion goes on with the hooks that it knows; between two attempts a source that was mended is read, and one that went
         // along with the Application takes nothing away.
-        let leaves = application.metadata.deletion_timestamp.is_some() && self.source.is_some();
+        let leaves = deleting && self.source.is_some();
         if leaves && self.attempt.is_some() {
             return true;
         }
+        if let Err(fault) = self.read_checks().await {
+            return self.source_is_unreachable(&fault);
+        }
+        let checks = self.checks.checks.clone();
         let maps_changed = match self.maps_changed() {
             Ok(changed) => changed,
             Err(message) => {
@@ -39,8 +78,10 @@ impl Actor {
             }
         };
         self.source_due |= maps_changed;
-        let reading = Reading::of(&application);
-        if self.source.as_ref().is_some_and(|source| source.reading == reading) && !self.source_due {
+        let reading = Reading::of(&application, self.checks.checks.clone());
+        let same =
+            self.source.as_ref().is_some_and(|source| source.reading == reading && !(deleting && source.refused));
+        if same && !self.source_due {
             return true;
         }
         let performer = self.performer();
@@ -76,15 +117,37 @@ impl Actor {
             let desired = desired(documents, context)
                 .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
             self.is_in_sight(&desired)?;
-            Ok(Arc::new(desired))
+            Ok(Arc::new(desired.with_checks(&checks)))
         });
+        // Nor does a health check that cannot be used stand in the way of a deletion and its hooks.
+        let refusal = self.refusal_of_checks(wants.as_deref().ok(), &kinds).filter(|_| !deleting);
+        let refused = refusal.is_some() && wants.is_ok();
+        let wants = match refusal {
+            Some(refusal) if refused => Err(refusal),
+            Some(refusal) => wants.map_err(|problem| format!("{problem}; {refusal}")),
+            None => wants,
+        };
         if leaves && wants.is_err() {
             return true;
         }
-        let revision = wants.as_ref().map_or(loaded.digest, |desired| desired.revision.clone());
-        self.source = Some(Sourced { reading, wants, revision });
+        let revision = match &wants {
+            Ok(desired) => desired.revision.clone(),
+            // Another one than that of the manifests, so that they are synced as soon as the health checks are put right.
+            Err(problem) if refused => Digest::of_parts(&[&loaded.digest, problem]).to_string(),
+            Err(_) => loaded.digest,
+        };
+        self.source = Some(Sourced { reading, wants, revision, refused });
         self.writer.dirty = true;
         true
+    }
+
+    /// The kinds that the Application has or wants.
+    pub(super) fn kinds_in_sight(&self) -> BTreeSet<GroupKind> {
+        let mut kinds = self.ledger.kinds().clone();
+        if let Some(Sourced { wants: Ok(desired), .. }) = &self.source {
+            kinds.extend(desired.manifests.iter().map(|manifest| manifest.key.kind.clone()));
+        }
+        kinds
     }
 
     /// An operator that is kept to some namespaces would wait for ever for what it does not see.
@@ -103,14 +166,16 @@ impl Actor {
 
     /// Watches every kind that the Application has or wants; a verdict about objects that nobody looks at would be none.
     pub(super) async fn watch_kinds(&mut self) {
-        let mut kinds = self.ledger.kinds().clone();
-        if let Some(Sourced { wants: Ok(desired), .. }) = &self.source {
-            kinds.extend(desired.manifests.iter().map(|manifest| manifest.key.kind.clone()));
-        }
-        if self.blind.is_none() && kinds.is_subset(&self.watched) {
+        let kinds = self.kinds_in_sight();
+        let judging = self.judge_by_checks().await;
+        if self.blind.is_none() && kinds.is_subset(&self.watched) && judging.is_ok() {
             return;
         }
-        match self.shared.watches.ensure(&kinds).await {
+        let watching = match judging {
+            Ok(()) => self.shared.watches.ensure(&kinds).await,
+            Err(fault) => Err(fault),
+        };
+        match watching {
             Ok(()) => {
                 self.watched = kinds;
                 self.blind = None;
@@ -135,9 +200,10 @@ impl Actor {
             && (lifecycle::is_released(&self.application) || now().duration_since(since.0) > DELETION_PATIENCE)
         {
             self.source = Some(Sourced {
-                reading: Reading::of(&self.application),
+                reading: Reading::of(&self.application, self.checks.checks.clone()),
                 wants: Err(fault.message.clone()),
                 revision: String::new(),
+                refused: false,
             });
             return true;
         }
