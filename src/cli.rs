@@ -1,7 +1,10 @@
 //! The edge: what was typed becomes a call, errors become exit codes.
 
+mod checks;
 mod crd;
 mod evaluate;
+mod format;
+mod health;
 mod operator;
 mod plan;
 
@@ -21,6 +24,7 @@ pub struct Cli {
 enum Command {
     Operator(operator::Args),
     Plan(plan::Args),
+    Health(health::Args),
     Crd(crd::Args),
     Evaluate(evaluate::Args),
 }
@@ -31,6 +35,7 @@ pub fn run() -> ExitCode {
     let ended = match cli.command {
         Command::Operator(args) => operator::run(args),
         Command::Plan(args) => plan::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
     };

@@ -1,22 +1,20 @@
 //! `swell plan`: what a sync of these manifests would do, in order, without a cluster.
 
-mod application;
-mod documents;
-mod input;
-mod output;
+pub(super) mod application;
+pub(super) mod documents;
+pub(super) mod input;
+pub(super) mod output;
 mod planning;
 mod targets;
-mod text;
+pub(super) mod text;
 
-use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-use anyhow::Context as _;
 
 use self::documents::Mistakes;
 use self::input::Text;
 use self::output::{Mistake, Output};
+use super::format::Format;
 use crate::engine::kinds::Kinds;
 
 /// Print the plan of manifests: phases, waves, order, hooks with their policies, and every mistake.
@@ -37,25 +35,9 @@ pub(super) struct Args {
     output: Format,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Format {
-    Text,
-    Json,
-    Yaml,
-}
-
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let output = plan(args)?;
-    let text = match args.output {
-        Format::Text => text::render(&output),
-        Format::Json => serde_json::to_string_pretty(&output).context("writing JSON")? + "\n",
-        Format::Yaml => serde_saphyr::to_string(&output).context("writing YAML")?,
-    };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // `swell plan … | head` has read enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        written => written.context("writing the plan")?,
-    }
+    args.output.print(&output, text::render)?;
     Ok(if output.mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

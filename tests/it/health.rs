@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use swell::api::HealthCheck;
+use swell::cluster::sandbox::Sandbox;
+use swell::engine::health::checks::{Checks, judge};
 use swell::engine::health::{
     Completion, Facts, Gate, Health, Verdict, assess, completion, has_rule, observed_generation, rule_version,
     runs_to_end, tracks_generation,
@@ -17,6 +20,8 @@ use swell::engine::health::{
 #[serde(deny_unknown_fields)]
 struct Head {
     expect: Expect,
+    /// A health check of the Application, for cases under `check/`.
+    check: Option<CheckOfCase>,
     #[serde(default)]
     facts: FactsOfCase,
 }
@@ -71,6 +76,14 @@ enum End {
 enum Source {
     Recorded,
     Derived,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckOfCase {
+    current: String,
+    in_progress: Option<String>,
+    failed: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -129,7 +142,7 @@ fn group_and_kind(object: &Value) -> (&str, &str) {
 fn every_case_has_its_expected_verdict() {
     let cases = cases();
     let mut wrong = Vec::new();
-    for Case { name, head: Head { expect, facts }, object } in &cases {
+    for Case { name, head: Head { expect, facts, check }, object } in &cases {
         let mut differ = |what: &str, expected: String, found: String| {
             if expected != found {
                 wrong.push(format!("{name}: {what}: expected {expected}, found {found}"));
@@ -139,7 +152,8 @@ fn every_case_has_its_expected_verdict() {
             late_binding_classes: facts.late_binding_classes.clone(),
             default_class: facts.default_class.clone(),
         };
-        let found = assess(object, &facts);
+        let by_check = check.as_ref().map(|check| judged(check, object));
+        let found = by_check.as_ref().map_or_else(|| assess(object, &facts), |(verdict, _)| Some(verdict.clone()));
         match (&expect.health, &found) {
             (Expected::Health(health), Some(verdict)) => {
                 differ("health", health.to_string(), verdict.health.to_string());
@@ -154,11 +168,14 @@ fn every_case_has_its_expected_verdict() {
             (Expected::None(NoHealth::None), None) => {}
             (expected, found) => differ("verdict", format!("{expected:?}"), format!("{found:?}")),
         }
-        let end = completion(object).map(|completion| match completion {
-            Completion::Running => End::Running,
-            Completion::Succeeded => End::Succeeded,
-            Completion::Failed { .. } => End::Failed,
-        });
+        let end =
+            by_check.map_or_else(|| completion(object), |(_, completion)| completion).map(
+                |completion| match completion {
+                    Completion::Running => End::Running,
+                    Completion::Succeeded => End::Succeeded,
+                    Completion::Failed { .. } => End::Failed,
+                },
+            );
         differ("completion", format!("{:?}", expect.completion), format!("{end:?}"));
         if let Some(generation) = expect.observed_generation {
             differ(
@@ -169,6 +186,24 @@ fn every_case_has_its_expected_verdict() {
         }
     }
     assert!(wrong.is_empty(), "{} mismatches in {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+/// What a health check says of an object, evaluated in the real sandbox.
+fn judged(check: &CheckOfCase, object: &Value) -> (Verdict, Option<Completion>) {
+    let text = |field: &str| object[field].as_str().expect("an object").to_owned();
+    let (checks, mistakes) = Checks::read(&[HealthCheck {
+        api_version: text("apiVersion"),
+        kind: text("kind"),
+        current: check.current.clone(),
+        in_progress: check.in_progress.clone(),
+        failed: check.failed.clone(),
+    }]);
+    assert_eq!(mistakes, []);
+    let (_, check) = checks.iter().next().expect("one check");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let sandbox = Sandbox::new(env!("CARGO_BIN_EXE_swell").into());
+    let (verdict, end) = judge(object, check, &runtime.block_on(sandbox.find("shop/app", check, object)).finding);
+    (verdict, end.or_else(|| completion(object)))
 }
 
 #[test]

@@ -12,4 +12,5 @@ mod rules;
 mod sandbox;
 mod silence;
 mod simulation;
+mod verdicts;
 mod world;

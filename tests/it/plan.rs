@@ -89,6 +89,11 @@ fn i8_mistakes_of_applications_and_of_what_is_inside_them_are_told_with_their_li
 }
 
 #[test]
+fn i8_health_checks_that_cannot_be_used_are_told_with_their_lines() {
+    golden("broken-checks.txt", &["-f", "tests/it/plan/broken-checks"], 1);
+}
+
+#[test]
 fn i8_the_line_of_the_file_is_that_of_the_mistake() {
     let file = std::fs::read_to_string("tests/it/plan/broken-applications/application.yaml").unwrap();
     let output = json_of(&["-f", "tests/it/plan/broken-applications"]);

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::documents::Mistakes;
 use crate::api::{API_VERSION, Application, GROUP, KIND, crd};
+use crate::cli::checks;
 use crate::engine::object::group_of;
 use crate::engine::settings::{nearest, parse_option};
 use crate::engine::yaml::Document;
@@ -14,13 +15,13 @@ use crate::engine::yaml::Document;
 const ROOT: [&str; 6] = ["apiVersion", "kind", "metadata", "spec", "operation", "status"];
 
 /// Whether the document is an Application, of whatever version.
-pub(super) fn is_application(document: &Document) -> bool {
+pub(in crate::cli) fn is_application(document: &Document) -> bool {
     let field = |name: &str| document.value.get(name).and_then(Value::as_str);
     field("apiVersion").is_some_and(|api_version| group_of(api_version) == GROUP) && field("kind") == Some(KIND)
 }
 
 /// The Application in the document, in `namespace` if it names none. `None` when it has mistakes, which are noted.
-pub(super) fn read(document: &Document, namespace: &str, mistakes: &mut Mistakes) -> Option<Application> {
+pub(in crate::cli) fn read(document: &Document, namespace: &str, mistakes: &mut Mistakes) -> Option<Application> {
     let mut reader = Reader { document, object: object(document), wrong: Vec::new() };
     reader.root();
     if reader.wrong.is_empty() {
@@ -28,6 +29,7 @@ pub(super) fn read(document: &Document, namespace: &str, mistakes: &mut Mistakes
             Ok(mut application) => {
                 application.metadata.namespace.get_or_insert_with(|| namespace.to_owned());
                 reader.options(&application);
+                reader.checks(&application);
                 if reader.wrong.is_empty() {
                     return Some(application);
                 }
@@ -151,6 +153,16 @@ impl Reader<'_> {
         let known = schema.properties.iter().flat_map(|known| known.keys()).map(String::as_str);
         let message = format!("{} is not a field of {KIND}{}", path.join("."), nearest(key, known));
         self.refuse(path, message);
+    }
+
+    /// Each health check that cannot be used.
+    fn checks(&mut self, application: &Application) {
+        for mistake in checks::mistakes(&application.spec.health_checks) {
+            let index = mistake.index.to_string();
+            let place = ["spec", "healthChecks", &index, mistake.field.as_deref().unwrap_or_default()];
+            let path = if mistake.field.is_some() { &place[..] } else { &place[..3] };
+            self.refuse(path, mistake.to_string());
+        }
     }
 
     /// Each sync option that cannot be understood.

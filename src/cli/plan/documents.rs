@@ -10,16 +10,16 @@ use crate::engine::yaml::{Document, Limits, Position, SourceError, parse};
 
 /// Mistakes, and what is needed to tell where they are.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes {
+pub(in crate::cli) struct Mistakes {
     /// In the order found.
-    pub(super) found: Vec<Mistake>,
+    pub(in crate::cli) found: Vec<Mistake>,
     /// By label of an embedded text: how many lines of the file stand before it.
     lines_before: BTreeMap<String, Option<u32>>,
 }
 
 impl Mistakes {
     /// Notes what is wrong at a position.
-    pub(super) fn add(&mut self, position: Position, object: Option<String>, message: String) {
+    pub(in crate::cli) fn add(&mut self, position: Position, object: Option<String>, message: String) {
         let before = position.source.as_ref().and_then(|source| *self.lines_before.get(source)?);
         self.found.push(Mistake {
             file_line: before.map(|before| before.saturating_add(position.line)),
@@ -32,7 +32,7 @@ impl Mistakes {
     }
 
     /// Notes problems of manifests; `fallback` is the place of one without a position.
-    pub(super) fn add_problems(&mut self, problems: Vec<Problem>, fallback: &Position) {
+    pub(in crate::cli) fn add_problems(&mut self, problems: Vec<Problem>, fallback: &Position) {
         for Problem { position, key, message } in problems {
             self.add(position.unwrap_or_else(|| fallback.clone()), key.map(|key| key.to_string()), message);
         }
@@ -40,7 +40,7 @@ impl Mistakes {
 
     /// Remembers where an embedded text stands in its file, if it stands there line by line, as in a block behind `|`.
     /// `key_line` is the line of its key.
-    pub(super) fn locate(&mut self, label: &str, text: &str, file: &str, key_line: u32) {
+    pub(in crate::cli) fn locate(&mut self, label: &str, text: &str, file: &str, key_line: u32) {
         let skip = usize::try_from(key_line).unwrap_or(usize::MAX);
         let mut lines = file.lines().skip(skip).map(str::trim);
         if text.lines().all(|line| lines.next() == Some(line.trim())) {
@@ -53,7 +53,7 @@ impl Mistakes {
     }
 
     /// Reads the documents of a text. Those that do not parse are noted and left out.
-    pub(super) fn read(&mut self, label: &str, text: &str) -> Vec<Document> {
+    pub(in crate::cli) fn read(&mut self, label: &str, text: &str) -> Vec<Document> {
         let errors = match parse(Some(label), text, &Limits::default()) {
             Ok(documents) => return documents,
             Err(errors) => errors,
@@ -67,7 +67,7 @@ impl Mistakes {
     }
 
     /// Reads the documents of every file.
-    pub(super) fn read_all(&mut self, texts: &[Text]) -> Vec<Document> {
+    pub(in crate::cli) fn read_all(&mut self, texts: &[Text]) -> Vec<Document> {
         texts.iter().flat_map(|text| self.read(&text.label, &text.text)).collect()
     }
 }

@@ -7,17 +7,17 @@ use anyhow::{Context as _, bail};
 
 /// One text of manifests.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(in crate::cli) struct Text {
     /// The path as it was given, with the rest below a directory; `stdin` for standard input.
-    pub(super) label: String,
+    pub(in crate::cli) label: String,
     /// The whole text.
-    pub(super) text: String,
+    pub(in crate::cli) text: String,
 }
 
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
 /// Reads all of them, each file once, in the order given; the files below a directory sorted by path, hidden ones left out.
-pub(super) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Text>> {
+pub(in crate::cli) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Text>> {
     let mut files: Vec<PathBuf> = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" || !path.is_dir() {

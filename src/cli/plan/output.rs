@@ -189,33 +189,33 @@ pub(super) struct Skipped {
 /// Where a manifest stands.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Position {
+pub(in crate::cli) struct Position {
     /// The file; behind `: ` the field or key that holds the text, where it is inside of an Application or ConfigMap.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) source: Option<String>,
+    pub(in crate::cli) source: Option<String>,
     /// The document's number in the text, from 1.
-    pub(super) document: u32,
+    pub(in crate::cli) document: u32,
     /// The line of the text, from 1.
-    pub(super) line: u32,
+    pub(in crate::cli) line: u32,
 }
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Mistake {
+pub(in crate::cli) struct Mistake {
     /// As in [`Position`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) source: Option<String>,
+    pub(in crate::cli) source: Option<String>,
     /// The document's number in the text, from 1.
-    pub(super) document: u32,
+    pub(in crate::cli) document: u32,
     /// The line of the text, from 1.
-    pub(super) line: u32,
+    pub(in crate::cli) line: u32,
     /// The line of the file, where the text is inside of an Application or ConfigMap and the place can be told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) file_line: Option<u32>,
+    pub(in crate::cli) file_line: Option<u32>,
     /// The object, `Kind namespace/name`, where it has an identity.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) object: Option<String>,
+    pub(in crate::cli) object: Option<String>,
     /// What is wrong and what would be right.
-    pub(super) message: String,
+    pub(in crate::cli) message: String,
 }

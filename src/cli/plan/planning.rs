@@ -12,6 +12,7 @@ use crate::api::{self, DeletionPolicy};
 use crate::engine::advice::late_references;
 use crate::engine::desired::{Context, Desired, Manifest, desired};
 use crate::engine::differences::Rules;
+use crate::engine::health::checks::Checks;
 use crate::engine::kinds::{Kinds, Known};
 use crate::engine::lifecycle;
 use crate::engine::live::Members;
@@ -51,8 +52,9 @@ pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Op
         allow_missing_kinds: false,
         validate: true,
     };
+    let checks = application.map(|application| Checks::read(&application.spec.health_checks).0).unwrap_or_default();
     let desired = match desired(documents, context) {
-        Ok(desired) => desired,
+        Ok(desired) => desired.with_checks(&checks),
         Err(problems) => {
             mistakes.add_problems(problems, &position);
             return None;

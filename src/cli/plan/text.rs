@@ -191,12 +191,13 @@ fn shown_name(task: &Task) -> String {
 }
 
 /// Kind and `namespace/name`; custom kinds with their group.
-fn name(group: &str, kind: &str, namespace: Option<&str>, name: &str) -> (String, String) {
+pub(in crate::cli) fn name(group: &str, kind: &str, namespace: Option<&str>, name: &str) -> (String, String) {
     let kind = if is_custom(group) { format!("{kind}.{group}") } else { kind.to_owned() };
     (kind, namespace.map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}")))
 }
 
-fn mistake(mistake: &Mistake) -> String {
+/// One mistake with its place.
+pub(in crate::cli) fn mistake(mistake: &Mistake) -> String {
     let mut text = String::new();
     if let Some(source) = &mistake.source {
         let _ = write!(text, "{source}: ");
