@@ -110,7 +110,6 @@ fn v2_a_hook_keeps_its_deadline_over_a_restart() {
     assert!((80..95).contains(&waited), "SyncFail began after {waited}s");
 }
 
-/// How many seeds are tried: 300, or `SWELL_SIM_SEEDS`; from the seed `SWELL_SIM_FIRST` on.
 #[test]
 fn i10_f79_what_does_not_end_is_looked_at_ever_more_rarely() {
     let hour = Script {
@@ -120,10 +119,11 @@ fn i10_f79_what_does_not_end_is_looked_at_ever_more_rarely() {
     };
     let sim = Sim::new(&hour).run();
     assert_eq!((sim.violations.as_slice(), endings(&sim).as_str()), (&[][..], "F"));
-    // One look a minute in the end; every three seconds it would be 1200.
-    assert!((40..120).contains(&sim.requests), "{} requests in an hour", sim.requests);
+    // One look at its pods a minute in the end, and one at itself every 45 s of silence (F22); every three seconds it would be 1200.
+    assert!((40..200).contains(&sim.requests), "{} requests in an hour", sim.requests);
 }
 
+/// How many seeds are tried: 300, or `SWELL_SIM_SEEDS`; from the seed `SWELL_SIM_FIRST` on.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let first = number("SWELL_SIM_FIRST").unwrap_or(0);
