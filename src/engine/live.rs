@@ -16,6 +16,7 @@ use super::settings::{ObjectOptions, csv, is_deletion, live_options, live_wave};
 use crate::api::annotations as keys;
 
 /// One live object, as of one resourceVersion.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the object")]
 #[derive(Clone, Debug)]
 pub struct Live {
     /// `metadata.uid`.
