@@ -229,6 +229,8 @@ pub struct TaskRun {
     pub migrated: bool,
     /// The refusal of an object that cannot be changed, while it is looked at.
     pub refusal: Option<Fault>,
+    /// How often it was deleted to be made anew.
+    pub made_anew: u8,
     /// Whether it is deleted to be made anew: nothing stops that half-way (F27).
     pub recreating: bool,
     /// Of a prune: whether the delete was sent again under another propagation policy.
@@ -279,6 +281,7 @@ impl TaskRun {
             left_out: Vec::new(),
             migrated: false,
             refusal: None,
+            made_anew: 0,
             recreating: false,
             reissued: false,
             put_off: 0,

@@ -58,6 +58,8 @@ pub fn merged(object: &Value, manager: &str, also: Option<&str>) -> Option<Value
 const OTHER_TOOLS: &[&str] = &[
     "kubectl",
     "kubectl-client-side-apply",
+    "kubectl-create",
+    "kubectl-replace",
     "helm",
     "Helm",
     "helm-controller",

@@ -12,6 +12,9 @@ use crate::engine::kinds::is_precious;
 use crate::engine::membership::{HookRun, marked};
 use crate::engine::plan::{Stage, Task, Work};
 
+/// So often an object is made anew in one attempt: more often, and somebody else makes it as it was.
+pub(super) const MOST: u8 = 3;
+
 /// What a person can do about a refusal.
 pub(super) fn hint(manifest: &Manifest, fault: &Fault) -> String {
     if !fault.message.contains("immutable") || is_precious(&manifest.key.kind) {
@@ -85,6 +88,7 @@ pub(super) fn make_anew(
         None if turn.closing => run.state = TaskState::Over(Finish::Dropped),
         None => {
             run.recreating = true;
+            run.made_anew += 1;
             run.note = Some(format!("made anew, because it could not be changed: {}", refusal.message));
             let write = Write::Delete {
                 key: manifest.key.clone(),

@@ -73,6 +73,7 @@ pub(super) fn answered(
             takeover::migrate(id, run, &live.uid, turn);
         }
         (Answer::Written(_, Ok(Some(live))), TaskState::Migrating) => {
+            run.migrated = true;
             apply(manifest, stage, id, run, true, Some(live.version), turn);
         }
         (Answer::Written(_, Err(fault)), TaskState::Replacing | TaskState::Migrating)
@@ -372,7 +373,7 @@ fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
         FaultKind::Conflict | FaultKind::Exists => look(manifest, id, run, Why::Conflict, turn),
         FaultKind::Transient => put_off(run, fault, turn),
         FaultKind::Invalid if leave_out(manifest, run, fault) => start(manifest, stage, id, run, turn),
-        FaultKind::Invalid if anew::can_be_made_anew(manifest, fault, turn) && !run.recreating => {
+        FaultKind::Invalid if anew::can_be_made_anew(manifest, fault, turn) && run.made_anew < anew::MOST => {
             match turn.seen.members.get(&run.key) {
                 Some(live) => anew::rehearse_anew(manifest, stage, id, run, live.uid.clone(), fault, turn),
                 None => {

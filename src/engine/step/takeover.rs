@@ -46,7 +46,6 @@ pub(super) fn wants_migration(live: &Live, turn: &Turn<'_>) -> bool {
 }
 
 pub(super) fn migrate(id: TaskId, run: &mut TaskRun, uid: &Arc<str>, turn: &mut Turn<'_>) {
-    run.migrated = true;
     run.state = TaskState::Migrating;
     let also = turn.operation.options.migrate_also.clone();
     let write = Write::Migrate { key: run.key.clone(), uid: uid.clone(), also };

@@ -70,6 +70,8 @@ pub(crate) struct Item {
     /// The value of the hook annotation; empty for a plain object.
     pub(crate) hook: &'static str,
     pub(crate) policy: &'static str,
+    /// Sync options.
+    pub(crate) options: &'static str,
     pub(crate) generated: bool,
     pub(crate) ttl: Option<i64>,
     /// A change of it changes the spec (or data); of a negative one, only a label.
@@ -85,6 +87,7 @@ pub(crate) fn plain(kind: Kind, name: &str) -> Item {
         wave: 0,
         hook: "",
         policy: "",
+        options: "",
         generated: false,
         ttl: None,
         content: 1,
@@ -108,6 +111,10 @@ impl Item {
 
     pub(crate) fn policy(self, policy: &'static str) -> Self {
         Self { policy, ..self }
+    }
+
+    pub(crate) fn options(self, options: &'static str) -> Self {
+        Self { options, ..self }
     }
 
     pub(crate) fn generated(self) -> Self {
@@ -150,6 +157,9 @@ impl Item {
         }
         if !self.policy.is_empty() {
             annotations["argocd.argoproj.io/hook-delete-policy"] = json!(self.policy);
+        }
+        if !self.options.is_empty() {
+            annotations["argocd.argoproj.io/sync-options"] = json!(self.options);
         }
         let name = if self.generated { "generateName" } else { "name" };
         let mut object = json!({

@@ -21,7 +21,9 @@ impl World {
                 self.update(key, user, |stored| {
                     let before = managed::leaves(&stored.body);
                     let mut body = (**body).clone();
-                    for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "finalizers"] {
+                    for field in
+                        ["uid", "resourceVersion", "creationTimestamp", "generation", "deletionTimestamp", "finalizers"]
+                    {
                         if let Some(value) = stored.body["metadata"].get(field) {
                             body["metadata"][field] = value.clone();
                         }
@@ -50,7 +52,9 @@ impl World {
                     let others: Vec<_> = stored
                         .owners
                         .keys()
-                        .filter(|(name, operation)| name == "kubectl" || (name == manager && *operation == "Update"))
+                        .filter(|(name, operation)| {
+                            name == "kubectl-create" || (name == manager && *operation == "Update")
+                        })
                         .cloned()
                         .collect();
                     let mut theirs = BTreeSet::new();
@@ -94,6 +98,7 @@ impl World {
         match write {
             Write::Apply { body, force, version, .. } => {
                 self.refusal(key, dry_run)?;
+                immutable(key, live, body)?;
                 match (live, version) {
                     (None, Some(version)) => Err(conflict(key, &format!("there is none at resourceVersion {version}"))),
                     (Some(live), Some(version)) if live.text("/metadata/resourceVersion") != version.to_string() => {
@@ -106,8 +111,9 @@ impl World {
                     (Some(_) | None, _) => Ok(()),
                 }
             }
-            Write::Replace { version, .. } => {
+            Write::Replace { version, body, .. } => {
                 self.refusal(key, dry_run)?;
+                immutable(key, live, body)?;
                 let live = live.ok_or_else(|| not_found(key))?;
                 if live.text("/metadata/resourceVersion") == version.to_string() {
                     Ok(())
@@ -219,6 +225,17 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// The template of a Job cannot be changed.
+fn immutable(key: &ObjectKey, live: Option<&super::Stored>, body: &Value) -> Result<(), Fault> {
+    let template = |object: &Value| object.pointer("/spec/template/spec/containers").cloned();
+    match live.filter(|_| key.kind.is("batch", "Job")) {
+        Some(live) if template(&live.body) != template(body) => {
+            Err(fault(FaultKind::Invalid, format!("{key} is invalid: spec.template: field is immutable")))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

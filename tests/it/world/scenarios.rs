@@ -266,6 +266,25 @@ fn settled() -> Vec<(&'static str, Script, &'static str)> {
             "S",
         ),
         (
+            // The Job cannot be changed, and is made anew; the ConfigMap is replaced as a whole.
+            "objects that are made anew or replaced",
+            Script {
+                sources: [1, 2]
+                    .map(|content| {
+                        small(vec![
+                            plain(Kind::Job, "seed").content(content).options("Force=true"),
+                            plain(Kind::Job, "both").wave(1).content(content).options("Force=true,Replace=true"),
+                            plain(Kind::Config, "whole").content(content).options("Replace=true"),
+                            hook("PreSync", "migrate").content(content),
+                            plain(Kind::Deployment, "after").wave(2).content(content),
+                        ])
+                    })
+                    .to_vec(),
+                ..Script::default()
+            },
+            "SS",
+        ),
+        (
             "a hook that never ends",
             Script {
                 sources: vec![small(vec![hook("PreSync", "stuck").ends(End::Never), hook("SyncFail", "alarm")])],
