@@ -4,6 +4,9 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/swell
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
+# Tests on the control plane wait more than they compute: more of them at a time than there are cores.
+export RUST_TEST_THREADS ?= 6
+
 .PHONY: help demo demo-down test test-full check deny fmt generate controlplane cluster
 
 help: ## This list

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use swell::api::{HealthStatus, OperationPhase};
 
-use crate::hands::{CONFIG_MAP, JOB, Kind, blocked, grant_everywhere, patch, version, version_of};
+use crate::hands::{CONFIG_MAP, Gauges, JOB, Kind, blocked, grant_everywhere, patch, version, version_of};
 use crate::support::{Place, config_map, deployment, document, entry_name, job};
 
 const HOOK: &str = "argocd.argoproj.io/hook";
@@ -118,6 +118,23 @@ async fn f18_v7_a_workload_of_the_only_wave_that_fails_for_good_fails_the_operat
     assert_eq!(place.creates("jobs", "notify").await, 1);
     let notify = place.get(JOB.0, JOB.1, "notify").await.unwrap();
     assert_eq!(notify.pointer("/status/succeeded"), Some(&json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f64_a_kind_that_a_controller_brings_during_the_sync_is_awaited() {
+    let place = Place::new("broughtkind").await;
+    let group = format!("{}.example", place.namespace);
+    let annotations = json!({WAVE: "1", "argocd.argoproj.io/sync-options": "SkipDryRunOnMissingResource=true",
+        "swell.dev/settle": "0s"});
+    let gauge = json!({"apiVersion": format!("{group}/v1"), "kind": "Gauge",
+        "metadata": {"name": "one", "namespace": place.namespace, "annotations": annotations}, "spec": {"size": 1}});
+    place.apply("app", &[config_map("operator", &[], "1"), document(&gauge)].concat()).await;
+    blocked(&place, "app", &["one", "Missing", "not applied yet"]).await;
+    // The wave before has brought who brings the kind.
+    assert!(place.get("v1", "ConfigMap", "operator").await.is_some());
+    let gauges = Gauges::new(&place).await;
+    place.ended("app", OperationPhase::Succeeded).await;
+    gauges.seen("one", 1).await;
 }
 
 fn namespaces(place: &Place) -> kube::Api<k8s_openapi::api::core::v1::Namespace> {
