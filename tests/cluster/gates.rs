@@ -203,6 +203,8 @@ async fn f66_an_object_of_nobodys_that_is_going_is_awaited_and_then_made() {
     let before = place.uid("v1", "ConfigMap", "settings").await.unwrap();
     place.apply("app", &config_map("settings", &[], "ours")).await;
     blocked(&place, "app", &["settings", "being deleted", "example.com/held"]).await;
+    let going = place.get("v1", "ConfigMap", "settings").await.unwrap();
+    assert_eq!(going.pointer("/data/value"), Some(&json!("theirs")), "nothing is applied onto what is going");
     crate::hands::let_go(&place, CONFIG_MAP, "settings").await;
     place.ended("app", OperationPhase::Succeeded).await;
     let settings = place.get("v1", "ConfigMap", "settings").await.unwrap();

@@ -454,7 +454,7 @@ fn looked(
                 takeover::migrate(id, run, &live.uid, turn);
             }
         }
-        (Why::Conflict, Some(live)) => {
+        (Why::Conflict, Some(live)) if live.deleting.is_none() => {
             run.taken_from = Some(live.other_managers.clone());
             apply(manifest, stage, id, run, true, Some(live.version), turn);
         }
@@ -469,6 +469,12 @@ fn looked(
         (Why::Vanished, None) => {
             run.reapplied = true;
             apply(manifest, stage, id, run, false, None, turn);
+        }
+        (_, Some(live)) if live.deleting.is_some() && !turn.seen.members.contains_key(&run.key) => {
+            // Not one of ours: no watch tells when it is gone.
+            let reason = leaving("the old object", Some(&**live));
+            blocked(run, "Missing", reason.clone(), turn.now());
+            put_off(run, &Fault { kind: FaultKind::Transient, message: reason, retry_after: None }, turn);
         }
         (_, Some(live)) if live.deleting.is_some() => {
             run.state = TaskState::Leaving { uid: live.uid.clone() };
