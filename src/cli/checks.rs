@@ -1,11 +1,16 @@
 //! Health checks at the command line: compiled and evaluated in the same sandbox as the operator's.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::api::HealthCheck;
 use crate::cluster::sandbox::Sandbox;
 use crate::engine::health::checks::{Check, Checks, Finding, Mistake};
+
+/// How long an expression may take here, where nobody else waits.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything that is wrong with health checks. Nothing is started where there are none.
 pub(super) fn mistakes(specified: &[HealthCheck]) -> Vec<Mistake> {
@@ -30,7 +35,10 @@ pub(super) struct Evaluator {
 impl Evaluator {
     pub(super) fn start() -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Ok(Self { runtime: runtime.map_err(|error| error.to_string())?, sandbox: Sandbox::of_this_program() })
+        Ok(Self {
+            runtime: runtime.map_err(|error| error.to_string())?,
+            sandbox: Sandbox::of_this_program().with_time(PATIENCE),
+        })
     }
 
     /// What a check finds about an object.

@@ -7,11 +7,13 @@ mod strikes;
 pub mod worker;
 
 use std::borrow::Cow;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -28,7 +30,7 @@ pub const COMMAND: &str = "evaluate";
 
 /// Processes at most: one that is busy with a bad rule leaves the other to everybody else.
 const WORKERS: usize = 2;
-/// How long one question may take.
+/// How long one question may take, unless somebody grants more.
 const TIME: Duration = Duration::from_secs(1);
 /// How long a process may take to begin.
 const START: Duration = Duration::from_secs(30);
@@ -40,6 +42,7 @@ const UNAVAILABLE: Duration = Duration::from_secs(5);
 /// The sandbox.
 pub struct Sandbox {
     program: PathBuf,
+    time: Duration,
     slots: Semaphore,
     idle: Mutex<Vec<Worker>>,
     strikes: Strikes,
@@ -59,6 +62,8 @@ pub struct Found {
 enum Refusal {
     /// It took too long, and was killed.
     TooLong,
+    /// It needed more processor time than a process of the sandbox gives itself.
+    TooMuchWork,
     /// Its process has died of it.
     Died,
     /// The question is too large.
@@ -70,7 +75,14 @@ enum Refusal {
 impl Sandbox {
     /// A sandbox whose processes are this program, with the command [`COMMAND`]. None is started yet.
     pub fn new(program: PathBuf) -> Self {
-        Self { program, slots: Semaphore::new(WORKERS), idle: Mutex::new(Vec::new()), strikes: Strikes::default() }
+        let idle = Mutex::new(Vec::new());
+        Self { program, time: TIME, slots: Semaphore::new(WORKERS), idle, strikes: Strikes::default() }
+    }
+
+    /// The same, with this much time for each question: for who would rather wait than be told that a busy machine took too long.
+    #[must_use]
+    pub fn with_time(self, time: Duration) -> Self {
+        Self { time, ..self }
     }
 
     /// A sandbox of the program that runs.
@@ -111,7 +123,7 @@ impl Sandbox {
                 }
                 Ok(_) => return Err("the sandbox has not answered what it was asked".to_owned()),
                 Err(Refusal::Unavailable(message)) => return Err(message),
-                Err(refusal) => wrong(None, format!("cannot be compiled: {}", said(&refusal))),
+                Err(refusal) => wrong(None, format!("cannot be compiled: {}", self.said(&refusal))),
             }
         }
         mistakes.sort_by_key(|mistake| mistake.index);
@@ -150,7 +162,7 @@ impl Sandbox {
                 Found { finding, again: None }
             }
             Ok(_) => unknown("the sandbox has not answered what it was asked".to_owned(), Some(UNAVAILABLE)),
-            Err(refusal @ (Refusal::TooLong | Refusal::Died)) => {
+            Err(refusal @ (Refusal::TooLong | Refusal::TooMuchWork | Refusal::Died)) => {
                 let (count, pause) = self.strikes.stopped(&rule, Instant::now());
                 tracing::warn!(
                     application = whose,
@@ -158,13 +170,13 @@ impl Sandbox {
                     count,
                     ?pause,
                     "a health check had to be stopped: it {}",
-                    said(&refusal)
+                    self.said(&refusal)
                 );
-                let message = format!("it {}; {}", said(&refusal), set_aside(count, pause));
+                let message = format!("it {}; {}", self.said(&refusal), set_aside(count, pause));
                 unknown(message, Some(pause))
             }
-            Err(refusal @ Refusal::TooLarge(_)) => unknown(said(&refusal), None),
-            Err(refusal @ Refusal::Unavailable(_)) => unknown(said(&refusal), Some(UNAVAILABLE)),
+            Err(refusal @ Refusal::TooLarge(_)) => unknown(self.said(&refusal), None),
+            Err(refusal @ Refusal::Unavailable(_)) => unknown(self.said(&refusal), Some(UNAVAILABLE)),
         }
     }
 
@@ -183,29 +195,27 @@ impl Sandbox {
             Some(worker) => worker,
             None => Worker::start(&self.program).await.map_err(|error| unavailable(&error))?,
         };
-        match tokio::time::timeout(TIME, worker.exchange(&line)).await {
+        match tokio::time::timeout(self.time, worker.exchange(&line)).await {
             Ok(Ok(response)) => {
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
                 Ok(response)
             }
-            Ok(Err(_)) => {
-                worker.kill().await;
-                Err(Refusal::Died)
-            }
+            Ok(Err(_)) => Err(worker.cause().await),
             Err(_) => {
                 worker.kill().await;
                 Err(Refusal::TooLong)
             }
         }
     }
-}
 
-fn said(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::TooLong => format!("took longer than {}s", TIME.as_secs()),
-        Refusal::Died => "needed more memory than it may have".to_owned(),
-        Refusal::TooLarge(bytes) => format!("the object has {bytes} bytes; at most {LARGEST} are judged"),
-        Refusal::Unavailable(message) => message.clone(),
+    fn said(&self, refusal: &Refusal) -> String {
+        match refusal {
+            Refusal::TooLong => format!("took longer than {}s", self.time.as_secs()),
+            Refusal::TooMuchWork => format!("needed more than {}s of processor time", worker::SECONDS),
+            Refusal::Died => "needed more memory than it may have".to_owned(),
+            Refusal::TooLarge(bytes) => format!("the object has {bytes} bytes; at most {LARGEST} are judged"),
+            Refusal::Unavailable(message) => message.clone(),
+        }
     }
 }
 
@@ -262,6 +272,13 @@ impl Worker {
             Some(line) => Ok(serde_json::from_str(&line)?),
             None => Err(std::io::ErrorKind::UnexpectedEof.into()),
         }
+    }
+
+    /// Why a process that does not answer any more has ended.
+    async fn cause(mut self) -> Refusal {
+        let ended = tokio::time::timeout(TIME, self.child.wait()).await;
+        let signal = ended.ok().and_then(Result::ok).and_then(|status| status.signal());
+        if signal == Some(Signal::XCPU.as_raw()) { Refusal::TooMuchWork } else { Refusal::Died }
     }
 
     async fn kill(mut self) {

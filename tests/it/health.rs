@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -201,7 +202,7 @@ fn judged(check: &CheckOfCase, object: &Value) -> (Verdict, Option<Completion>) 
     assert_eq!(mistakes, []);
     let (_, check) = checks.iter().next().expect("one check");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let sandbox = Sandbox::new(env!("CARGO_BIN_EXE_swell").into());
+    let sandbox = Sandbox::new(env!("CARGO_BIN_EXE_swell").into()).with_time(Duration::from_mins(1));
     let (verdict, end) = judge(object, check, &runtime.block_on(sandbox.find("shop/app", check, object)).finding);
     (verdict, end.or_else(|| completion(object)))
 }

@@ -89,6 +89,21 @@ fn i8_mistakes_of_applications_and_of_what_is_inside_them_are_told_with_their_li
 }
 
 #[test]
+fn v5_a_hook_whose_kind_has_a_check_with_failed_is_planned_as_one_that_runs_to_an_end() {
+    let plan = |failed: &str| {
+        let application = format!(
+            "apiVersion: swell.dev/v1alpha1\nkind: Application\nmetadata: {{name: a}}\nspec:\n  healthChecks:\n    - {{apiVersion: example.com/v1, kind: Migration, current: 'true'{failed}}}\n  source:\n    inline: |\n      apiVersion: example.com/v1\n      kind: Migration\n      metadata: {{name: m, annotations: {{swell.dev/hook: PreSync}}}}\n"
+        );
+        let mut child = swell(&["-f", "-", "-o", "json"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(application.as_bytes()).unwrap();
+        let output: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+        output["applications"][0]["stages"][0]["tasks"][0]["action"].clone()
+    };
+    assert_eq!(plan(", failed: status.phase == \"Failed\""), "RunHook");
+    assert_eq!(plan(""), "ApplyHook");
+}
+
+#[test]
 fn i8_health_checks_that_cannot_be_used_are_told_with_their_lines() {
     golden("broken-checks.txt", &["-f", "tests/it/plan/broken-checks"], 1);
 }

@@ -13,8 +13,8 @@ use super::protocol::{READY, Request, Response};
 const MEMORY: u64 = 512 << 20;
 /// Stack of the thread that evaluates: an expression of 1 KiB cannot exhaust it by nesting alone.
 const STACK: usize = 64 << 20;
-/// Seconds of processor time for one question, above what its asker grants: for the case that the asker is gone.
-const SECONDS: u64 = 3;
+/// Seconds of processor time for one question. The asker is less patient; this is for one that is gone.
+pub(super) const SECONDS: u64 = 3;
 
 /// Answers questions until standard input ends.
 pub fn run() -> io::Result<()> {
@@ -61,5 +61,7 @@ fn confine() -> io::Result<()> {
 fn grant_time() -> io::Result<()> {
     let used = u64::try_from(clock_gettime(ClockId::ProcessCPUTime).tv_sec).unwrap_or(0);
     let maximum = getrlimit(Resource::Cpu).maximum;
-    Ok(setrlimit(Resource::Cpu, Rlimit { current: Some(used + SECONDS), maximum })?)
+    let until = used + SECONDS;
+    let current = Some(maximum.map_or(until, |maximum| maximum.min(until)));
+    Ok(setrlimit(Resource::Cpu, Rlimit { current, maximum })?)
 }
