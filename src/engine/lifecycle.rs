@@ -8,7 +8,7 @@ use super::action::Propagation;
 use super::attempt::{Operation, Stop};
 use super::heal::Heal;
 use super::plan::Options;
-use super::settings::{Consent, parse_option};
+use super::settings::{self, Consent, parse_option};
 use crate::api::{self, Application, OperationPhase, OperationState};
 
 /// What is known when the decision is made.
@@ -214,6 +214,15 @@ pub fn retry_at(application: &Application, operation: &Operation, now: Timestamp
     now.checked_add(pause.min(retry.max_duration)).ok()
 }
 
+/// What there is to say of the options of an Application that do nothing.
+pub fn remarks(application: &Application) -> Vec<String> {
+    let remark = |item: &String| {
+        let (name, value) = parse_option(item).ok()?;
+        Some(format!("spec.syncPolicy.syncOptions: {}", settings::remark(name, value)?))
+    };
+    application.sync_options().iter().filter_map(remark).collect()
+}
+
 /// The options of a plan: those of the request where it names any, else the Application's. An error names the option that cannot be understood.
 pub fn options(application: &Application, request: Option<&api::SyncOperation>) -> Result<Options, String> {
     let automated = application.automated();
@@ -405,6 +414,14 @@ mod tests {
         let mut state = ended("r2", "done");
         state.operation = serde_json::from_value(json!({"sync": {"prune": true}})).unwrap();
         assert!(attempted(&state).is_some());
+    }
+
+    #[test]
+    fn v15_an_option_that_does_nothing_is_remarked_upon() {
+        let app =
+            application(json!({"spec": {"syncPolicy": {"syncOptions": ["ServerSideApply=false", "PruneLast=true"]}}}));
+        let said = "spec.syncPolicy.syncOptions: ServerSideApply=false has no effect: everything is applied on the server's side";
+        assert_eq!(remarks(&app), [said]);
     }
 
     #[test]

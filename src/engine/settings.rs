@@ -274,6 +274,12 @@ pub fn parse_option(option: &str) -> Result<(&'static str, &'static str), String
     }
 }
 
+/// What there is to say of an option that is understood and does nothing.
+pub fn remark(name: &str, value: &str) -> Option<String> {
+    let useless = (name, value) == ("ServerSideApply", "false");
+    useless.then(|| "ServerSideApply=false has no effect: everything is applied on the server's side".to_owned())
+}
+
 const HELM_PHASES: &[(&str, Phase)] = &[
     ("pre-install", Phase::PreSync),
     ("pre-upgrade", Phase::PreSync),
@@ -467,6 +473,7 @@ impl Reader<'_> {
         for item in items {
             match parse_option(&item) {
                 Ok((name, value)) => {
+                    self.warnings.extend(remark(name, value).map(|remark| format!("{key}: {remark}")));
                     set_option(&mut options, name, value);
                 }
                 Err(message) => self.refuse(key, message),

@@ -8,7 +8,7 @@ use swell::api::{ApplicationStatus, HookVerdict, OperationPhase};
 use testbed::faults::{EventFate, Fate, Moment, When};
 
 use crate::support::tools::DENIED;
-use crate::support::{Place, config_map, deployment, document, eventually, job, job_ends, job_object};
+use crate::support::{Place, config_map, deployment, document, eventually, job, job_ends, job_object, kubectl};
 
 const HOOK: &str = "argocd.argoproj.io/hook";
 const POLICY: &str = "argocd.argoproj.io/hook-delete-policy";
@@ -287,6 +287,37 @@ async fn f67_refusals_that_pass_are_tried_again_inside_the_wave_and_told_meanwhi
     for name in ["first", "late", "last"] {
         assert_eq!(place.creates("configmaps", name).await, 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f67_a_webhook_that_is_not_there_yet_holds_its_wave_by_name_and_fails_nothing() {
+    let place = Place::new("webhook").await;
+    let webhook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": place.namespace},
+        "webhooks": [{
+            "name": "absent.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None", "timeoutSeconds": 1,
+            "clientConfig": {"url": "https://127.0.0.1:9/validate"}, "failurePolicy": "Fail",
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": place.namespace}},
+            "objectSelector": {"matchLabels": {"guarded": "yes"}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}]
+        }]
+    });
+    place.put(&webhook).await;
+    let guarded = document(&json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "guarded", "labels": {"guarded": "yes"}, "annotations": {WAVE: "1"}}
+    }));
+    place
+        .apply("app", &[config_map("first", &[], "1"), guarded, config_map("last", &[(WAVE, "2")], "1")].concat())
+        .await;
+    // The rehearsal meets it too: it cannot say, and stops nothing.
+    let named = |status: &ApplicationStatus| waits_because(status, "absent.example.com");
+    place.status("app", "told which webhook does not answer", named).await;
+    assert_eq!(place.writes_to("configmaps", "last").await.len(), 0);
+    kubectl(&["delete", "validatingwebhookconfiguration", &place.namespace]);
+    let state = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap();
+    assert_eq!(state.attempt, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,11 @@ pub(crate) async fn delete(place: &Place, kind: Kind<'_>, name: &str) {
 /// Deletes an Application and waits until it is gone.
 pub(crate) async fn depart(place: &Place, name: &str) {
     place.applications().delete(name, &DeleteParams::default()).await.unwrap();
+    departed(place, name).await;
+}
+
+/// Waits until an Application is gone.
+pub(crate) async fn departed(place: &Place, name: &str) {
     eventually(&format!("the Application {name} is gone"), || async {
         place.applications().get_opt(name).await.unwrap().is_none().then_some(())
     })
@@ -71,12 +76,12 @@ pub(crate) async fn blocked(place: &Place, application: &str, words: &[&str]) ->
     find(&status.operation_state.unwrap()).unwrap()
 }
 
-/// Brings a cluster-scoped right to the account of a place.
-pub(crate) async fn grant_everywhere(place: &Place, rule: Value) {
+/// Brings rights in the whole cluster to the account of a place.
+pub(crate) async fn grant_everywhere(place: &Place, rules: Value) {
     let name = format!("{}-more", place.namespace);
     place
         .put(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name},
-            "rules": [rule]}))
+            "rules": rules}))
         .await;
     place
         .put(&json!({

@@ -211,7 +211,7 @@ async fn f34_terminate_leaves_namespaces_and_other_passive_hooks_alone() {
     let second = format!("{}-second", place.namespace);
     place.also_look_at(&second);
     place.start_operator().await;
-    grant_everywhere(&place, json!({"apiGroups": [""], "resources": ["namespaces"], "verbs": ["*"]})).await;
+    grant_everywhere(&place, json!([{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["*"]}])).await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": second, "annotations": {HOOK: "PreSync", "argocd.argoproj.io/sync-wave": "-1"}}});
     let manifests = [

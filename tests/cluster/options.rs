@@ -3,29 +3,16 @@
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use swell::api::{Application, OperationPhase, ResultStatus};
+use swell::api::{OperationPhase, ResultStatus};
 
-use crate::support::{Place, config_map, deployment, document, entry_name, eventually, job, job_object, kubectl};
+use crate::hands::{CONFIG_MAP, Kind, blocked, depart, departed, grant_everywhere, patch};
+use crate::support::{Place, config_map, deployment, document, entry_name, job, job_object, kubectl};
 
+const REPLICA_SET: Kind<'static> = ("apps/v1", "ReplicaSet");
 const OPTIONS: &str = "argocd.argoproj.io/sync-options";
 
 fn options(options: &[&str]) -> Value {
     json!({"syncPolicy": {"syncOptions": options, "automated": {"prune": true}}})
-}
-
-/// Lets the account of the place do something cluster-wide.
-async fn grant_everywhere(place: &Place, rules: Value) {
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-        "metadata": {"name": place.namespace}, "rules": rules
-    });
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": place.namespace},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": place.namespace},
-        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": place.namespace}]
-    });
-    place.put(&role).await;
-    place.put(&binding).await;
 }
 
 /// What an account needs that deploys into a namespace which it creates itself.
@@ -36,23 +23,10 @@ fn everything_in_new_namespaces() -> Value {
     ])
 }
 
-async fn patch(place: &Place, api_version: &str, kind: &str, name: &str, patch: Value) {
-    place.api(api_version, kind).patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-}
-
 async fn approve(place: &Place, name: &str) {
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let change = json!({"metadata": {"annotations": {"argocd.argoproj.io/deletion-approved": now}}});
     place.applications().patch(name, &PatchParams::default(), &Patch::Merge(&change)).await.unwrap();
-}
-
-fn blocked(application: &Application) -> String {
-    let stage = application.status.iter().filter_map(|status| status.operation_state.as_ref()?.stage.as_ref());
-    stage
-        .flat_map(|stage| &stage.blocked_on)
-        .filter_map(|blocked| blocked.reason.clone())
-        .collect::<Vec<_>>()
-        .join("; ")
 }
 
 fn namespace_of(name: &str) -> Option<Value> {
@@ -85,9 +59,7 @@ async fn o10_f65_a_missing_destination_is_created_before_every_hook_and_is_never
     assert_eq!(namespace.pointer("/metadata/annotations/contact"), Some(&json!("shop@example.com")));
     assert_eq!(namespace.pointer("/metadata/labels").unwrap().get("applyset.kubernetes.io/part-of"), None);
     // A second sync has nothing to create, and the deletion leaves it.
-    place.applications().delete("app", &DeleteParams::default()).await.unwrap();
-    eventually("app is gone", || async { place.applications().get_opt("app").await.unwrap().is_none().then_some(()) })
-        .await;
+    depart(&place, "app").await;
     let namespace = namespace_of(&destination).unwrap();
     assert!(namespace.pointer("/metadata/deletionTimestamp").is_none(), "{namespace}");
 }
@@ -115,12 +87,7 @@ async fn p3_f75_a_prune_that_wants_a_confirmation_waits_for_it_by_name_and_holds
     place.apply_with("app", &[old, config_map("kept", &[], "1")].concat(), options(&[])).await;
     let first = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap().id;
     place.apply_with("app", &[config_map("kept", &[], "2"), config_map("new", &[], "1")].concat(), options(&[])).await;
-    let waiting = eventually("the prune waits", || async {
-        let application = place.applications().get("app").await.unwrap();
-        blocked(&application).contains("waits for a person's confirmation").then_some(application)
-    })
-    .await;
-    let said = blocked(&waiting);
+    let said = blocked(&place, "app", &["old", "waits for a person's confirmation"]).await.reason.unwrap();
     assert!(said.contains("kubectl annotate --overwrite swapp app") && said.contains("deletion-approved="), "{said}");
     assert!(place.uid("v1", "ConfigMap", "new").await.is_some(), "the others of its stage are applied");
     assert!(place.uid("v1", "ConfigMap", "old").await.is_some());
@@ -152,15 +119,10 @@ async fn x6_a_deletion_that_wants_a_confirmation_waits_for_it() {
     place.apply("app", &precious).await;
     place.ended("app", OperationPhase::Succeeded).await;
     place.applications().delete("app", &DeleteParams::default()).await.unwrap();
-    eventually("the deletion waits", || async {
-        let application = place.applications().get("app").await.unwrap();
-        blocked(&application).contains("waits for a person's confirmation").then_some(())
-    })
-    .await;
+    blocked(&place, "app", &["precious", "waits for a person's confirmation"]).await;
     assert!(place.uid("v1", "ConfigMap", "precious").await.is_some());
     approve(&place, "app").await;
-    eventually("app is gone", || async { place.applications().get_opt("app").await.unwrap().is_none().then_some(()) })
-        .await;
+    departed(&place, "app").await;
     assert!(place.uid("v1", "ConfigMap", "precious").await.is_none());
 }
 
@@ -172,23 +134,18 @@ async fn p4_f72_a_prune_that_foreground_holds_goes_on_in_the_background_as_soon_
     let first = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap().id;
     let sets = place.api("apps/v1", "ReplicaSet").list(&kube::api::ListParams::default()).await.unwrap();
     let set = sets.items[0].metadata.name.clone().unwrap();
-    patch(&place, "apps/v1", "ReplicaSet", &set, json!({"metadata": {"finalizers": ["example.com/hold"]}})).await;
+    patch(&place, REPLICA_SET, &set, json!({"metadata": {"finalizers": ["example.com/hold"]}})).await;
     place.apply_with("app", &config_map("kept", &[], "1"), options(&[])).await;
     place
         .object("apps/v1", "Deployment", "web", "foreground holds it", |web| {
             web.pointer("/metadata/finalizers").is_some_and(|finalizers| finalizers == &json!(["foregroundDeletion"]))
         })
         .await;
-    let waiting = eventually("the finalizer is named", || async {
-        let application = place.applications().get("app").await.unwrap();
-        blocked(&application).contains("foregroundDeletion").then_some(application)
-    })
-    .await;
-    assert!(blocked(&waiting).contains("is being deleted"), "F71: {}", blocked(&waiting));
+    blocked(&place, "app", &["web", "is being deleted", "foregroundDeletion"]).await;
     place.apply_with("app", &config_map("kept", &[], "1"), options(&["PrunePropagationPolicy=background"])).await;
     place.ended_after("app", &first, OperationPhase::Succeeded).await;
     assert!(place.uid("apps/v1", "Deployment", "web").await.is_none());
-    patch(&place, "apps/v1", "ReplicaSet", &set, json!({"metadata": {"finalizers": null}})).await;
+    patch(&place, REPLICA_SET, &set, json!({"metadata": {"finalizers": null}})).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,9 +169,7 @@ async fn v27_a_namespace_with_objects_of_another_application_is_neither_pruned_n
     assert_eq!(row.status, Some(ResultStatus::PruneSkipped), "{row:?}");
     let message = row.message.clone().unwrap();
     assert!(message.contains(&format!("the Application {}/two has objects", place.namespace)), "{message}");
-    place.applications().delete("one", &DeleteParams::default()).await.unwrap();
-    eventually("one is gone", || async { place.applications().get_opt("one").await.unwrap().is_none().then_some(()) })
-        .await;
+    depart(&place, "one").await;
     let namespace = namespace_of(&shared).unwrap();
     assert!(namespace.pointer("/metadata/deletionTimestamp").is_none(), "{namespace}");
 }
@@ -273,14 +228,14 @@ async fn f68_what_cannot_be_changed_fails_without_force_and_says_so_and_a_claim_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replace_takes_away_what_others_have_added_and_force_makes_anew_what_cannot_be_replaced() {
+async fn replace_takes_away_what_others_have_added_and_what_was_replaced_is_ours() {
     let place = Place::new("replace").await;
     let settings = |value: &str| config_map("settings", &[(OPTIONS, "Replace=true")], value);
     let plain = |value: &str| config_map("plain", &[], value);
     place.apply("app", &[settings("1"), plain("1")].concat()).await;
     let first = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap().id;
     for name in ["settings", "plain"] {
-        patch(&place, "v1", "ConfigMap", name, json!({"data": {"added": "by hand"}})).await;
+        patch(&place, CONFIG_MAP, name, json!({"data": {"added": "by hand"}})).await;
     }
     let before = place.uid("v1", "ConfigMap", "settings").await;
     place.apply("app", &[settings("2"), plain("2")].concat()).await;

@@ -39,7 +39,8 @@ async fn f01_f07_neither_success_nor_failure_of_an_older_generation_counts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f02_f03_a_child_application_holds_its_parents_wave_until_it_is_ready_at_its_new_generation() {
     let place = Place::new("child").await;
-    grant_everywhere(&place, json!({"apiGroups": ["swell.dev"], "resources": ["applications"], "verbs": ["*"]})).await;
+    grant_everywhere(&place, json!([{"apiGroups": ["swell.dev"], "resources": ["applications"], "verbs": ["*"]}]))
+        .await;
     let parent = |child: &str, value: &str| {
         let child = json!({"apiVersion": "swell.dev/v1alpha1", "kind": "Application",
             "metadata": {"name": "child", "annotations": {"swell.dev/timeout": "20s"}}, "spec": {"source": {"inline": child}}});

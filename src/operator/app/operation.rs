@@ -177,7 +177,8 @@ impl Actor {
             let note =
                 format!("operation {} of revision {}, attempt {}", operation.id, operation.revision, operation.attempt);
             self.tell(Type::Normal, "OperationStarted", "Sync", &note);
-            let warnings: Vec<_> = desired.iter().flat_map(|desired| desired.warnings.iter().cloned()).collect();
+            let mut warnings = lifecycle::remarks(&self.application);
+            warnings.extend(desired.iter().flat_map(|desired| desired.warnings.iter().cloned()));
             if !warnings.is_empty() && !operation.deletion {
                 self.tell(Type::Warning, "ManifestWarning", "Sync", &warnings.join("; "));
             }
