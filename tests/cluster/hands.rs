@@ -76,8 +76,9 @@ pub(crate) async fn blocked(place: &Place, application: &str, words: &[&str]) ->
     find(&status.operation_state.unwrap()).unwrap()
 }
 
-/// Brings rights in the whole cluster to the account of a place.
+/// Brings rights in the whole cluster, one rule or several, to the account of a place.
 pub(crate) async fn grant_everywhere(place: &Place, rules: Value) {
+    let rules = if rules.is_array() { rules } else { json!([rules]) };
     let name = format!("{}-more", place.namespace);
     place
         .put(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name},
