@@ -166,7 +166,6 @@ fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
 #[cfg(test)]
 mod tests {
     use super::super::desired::{Context, desired};
-    use super::super::differences::Rules;
     use super::super::kinds::Kinds;
     use super::super::live::Members;
     use super::super::object::Owner;
@@ -176,14 +175,7 @@ mod tests {
 
     fn late(text: &str) -> Vec<String> {
         let (owner, kinds) = (Owner::new("shop", "web"), Kinds::builtin());
-        let context = Context {
-            owner: &owner,
-            destination: "shop",
-            kinds: &kinds,
-            differences: &Rules::default(),
-            allow_missing_kinds: false,
-            validate: true,
-        };
+        let context = Context::new(&owner, "shop", &kinds);
         let desired = desired(yaml::parse(None, text, &yaml::Limits::default()).unwrap(), context).unwrap();
         let plan = Plan::sync(&desired, &Members::new(), &owner, "shop", &Options::default(), &|_, _| None);
         late_references(&plan).iter().map(ToString::to_string).collect()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
-use super::differences::{Ignored, Rules};
+use super::differences::{self, Ignored, Rules};
 use super::health::{self, checks::Checks};
 use super::kinds::{KindInfo, Kinds, Known};
 use super::object::{Digest, GroupKind, ObjectKey, Owner, group_of, version_of};
@@ -143,6 +143,13 @@ pub struct Context<'a> {
     pub allow_missing_kinds: bool,
     /// Whether fields that the schema does not know are refused (not with `Validate=false` on the Application).
     pub validate: bool,
+}
+
+impl<'a> Context<'a> {
+    /// What an Application reads its manifests in that asks for nothing special.
+    pub fn new(owner: &'a Owner, destination: &'a str, kinds: &'a Kinds) -> Self {
+        Self { owner, destination, kinds, differences: &differences::NONE, allow_missing_kinds: false, validate: true }
+    }
 }
 
 /// Reads the documents of a source. All problems are returned, in source order.
@@ -467,14 +474,7 @@ mod tests {
     fn read(text: &str) -> Result<Desired, Vec<Problem>> {
         let owner = Owner::new("shop", "web");
         let kinds = Kinds::builtin().closed();
-        let context = Context {
-            owner: &owner,
-            destination: "shop",
-            kinds: &kinds,
-            differences: &Rules::default(),
-            allow_missing_kinds: false,
-            validate: true,
-        };
+        let context = Context::new(&owner, "shop", &kinds);
         desired(yaml::parse(None, text, &yaml::Limits::default()).unwrap(), context)
     }
 

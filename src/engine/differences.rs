@@ -36,6 +36,9 @@ impl fmt::Display for Step {
 #[derive(Clone, Debug, Default)]
 pub struct Rules(Vec<Rule>);
 
+/// No rule at all.
+pub static NONE: Rules = Rules(Vec::new());
+
 #[derive(Clone, Debug)]
 struct Rule {
     of: IgnoreDifference,

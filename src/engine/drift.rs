@@ -103,7 +103,6 @@ mod tests {
 
     use super::*;
     use crate::engine::desired::{Context, desired};
-    use crate::engine::differences::Rules;
     use crate::engine::health::Facts;
     use crate::engine::kinds::Kinds;
     use crate::engine::membership::applied;
@@ -121,14 +120,7 @@ mod tests {
         let owner = Owner::new("shop", "app");
         let documents = parse(None, MANIFEST, &Limits::default()).unwrap();
         let kinds = Kinds::builtin();
-        let context = Context {
-            owner: &owner,
-            destination: "shop",
-            kinds: &kinds,
-            differences: &Rules::default(),
-            allow_missing_kinds: false,
-            validate: true,
-        };
+        let context = Context::new(&owner, "shop", &kinds);
         Fixture { desired: desired(documents, context).unwrap(), owner }
     }
 

@@ -192,7 +192,6 @@ pub fn restricted(mut plan: Plan, objects: &BTreeSet<ObjectKey>, left: &BTreeSet
 mod tests {
     use super::*;
     use crate::engine::desired::{Context, desired};
-    use crate::engine::differences::Rules;
     use crate::engine::kinds::Kinds;
     use crate::engine::live::Members;
     use crate::engine::object::Owner;
@@ -314,14 +313,7 @@ mod tests {
     fn stages(objects: &BTreeSet<ObjectKey>, left: &BTreeSet<ObjectKey>) -> Vec<Vec<String>> {
         let owner = Owner::new("shop", "app");
         let kinds = Kinds::builtin();
-        let context = Context {
-            owner: &owner,
-            destination: "shop",
-            kinds: &kinds,
-            differences: &Rules::default(),
-            allow_missing_kinds: false,
-            validate: true,
-        };
+        let context = Context::new(&owner, "shop", &kinds);
         let desired = desired(parse(None, SHOP, &Limits::default()).unwrap(), context).unwrap();
         let plan = Plan::sync(&desired, &Members::new(), &owner, "shop", &Options::default(), &|_, _| None);
         let plan = restricted(plan, objects, left);

@@ -22,6 +22,8 @@ pub struct Plan {
     pub without_task: Vec<WithoutTask>,
     /// Group/kinds of everything that the plan may write.
     pub kinds: BTreeSet<GroupKind>,
+    /// Namespaces that the plan prunes.
+    pub pruned_namespaces: BTreeSet<String>,
 }
 
 /// One (phase, wave) pair: what is applied together and waited for.
@@ -334,6 +336,9 @@ impl Plan {
         for Placed { phase, wave, task } in placed {
             if !matches!(task.work, Work::Namespace(_)) {
                 self.kinds.insert(task.key.kind.clone());
+            }
+            if matches!(task.work, Work::Prune) && task.key.kind.is("", "Namespace") {
+                self.pruned_namespaces.insert(task.key.name.to_string());
             }
             let stages = if phase == Phase::SyncFail { &mut self.sync_fail } else { &mut self.stages };
             match stages.last_mut() {

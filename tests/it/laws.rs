@@ -6,7 +6,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use swell::api::Phase;
 use swell::engine::desired::{Context, Desired, Manifest, desired};
-use swell::engine::differences::Rules;
 use swell::engine::kinds::Kinds;
 use swell::engine::live::Members;
 use swell::engine::membership::marked;
@@ -96,18 +95,7 @@ fn read(values: &[Value]) -> Desired {
     let text = values.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n");
     let documents = yaml::parse(None, &text, &yaml::Limits::default()).unwrap();
     let owner = owner();
-    desired(
-        documents,
-        Context {
-            owner: &owner,
-            destination: NAMESPACE,
-            kinds: &kinds,
-            differences: &Rules::default(),
-            allow_missing_kinds: false,
-            validate: true,
-        },
-    )
-    .unwrap()
+    desired(documents, Context::new(&owner, NAMESPACE, &kinds)).unwrap()
 }
 
 fn plan(wanted: &Desired, members: &Members, prune: bool) -> Plan {

@@ -44,14 +44,7 @@ pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Op
             return None;
         }
     };
-    let context = Context {
-        owner: &owner,
-        destination,
-        kinds: &kinds,
-        differences: &differences,
-        allow_missing_kinds: false,
-        validate: true,
-    };
+    let context = Context { differences: &differences, ..Context::new(&owner, destination, &kinds) };
     let checks = application.map(|application| Checks::read(&application.spec.health_checks).0).unwrap_or_default();
     let desired = match desired(documents, context) {
         Ok(desired) => desired.with_checks(&checks),

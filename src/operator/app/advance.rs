@@ -11,7 +11,6 @@ use crate::cluster::perform::Performer;
 use crate::engine::action::{Action, Answer};
 use crate::engine::attempt::Attempt;
 use crate::engine::lifecycle;
-use crate::engine::plan::Work;
 use crate::engine::step::{Observation, State, step};
 
 impl Actor {
@@ -106,12 +105,7 @@ impl Actor {
 
     /// Of the Namespaces that the plan prunes, those that hold objects of another Application.
     fn tenants(&self, attempt: &Attempt) -> BTreeMap<String, String> {
-        let is_prune = |task: &&crate::engine::plan::Task| matches!(task.work, Work::Prune);
-        let tasks = attempt.plan.tasks().filter(is_prune).filter(|task| task.key.kind.is("", "Namespace"));
-        tasks
-            .filter_map(|task| {
-                Some((task.key.name.to_string(), self.shared.view.tenant_of(&task.key.name, &self.owner)?))
-            })
-            .collect()
+        let tenant = |name: &String| Some((name.clone(), self.shared.view.tenant_of(name, &self.owner)?));
+        attempt.plan.pruned_namespaces.iter().filter_map(tenant).collect()
     }
 }

@@ -82,7 +82,9 @@ impl Actor {
             let problem = "the source holds no manifest, so that everything would be pruned; set syncPolicy.automated.allowEmpty if that is meant";
             return self.fail_unplanned(&waiting.operation, problem.to_owned()).await;
         }
-        if let Some(desired) = desired.as_ref().filter(|_| !waiting.operation.deletion) {
+        // What a former attempt has pruned is not missed by the next.
+        let is_first = !waiting.operation.deletion && waiting.resumed.is_none() && !waiting.is_retry;
+        if let Some(desired) = desired.as_ref().filter(|_| is_first) {
             let options = &waiting.operation.options;
             let unmatched = self.view.peek(|members| Plan::unmatched(desired, members, &self.owner, options));
             if let Some(problem) = unmatched {

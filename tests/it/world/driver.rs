@@ -9,7 +9,6 @@ use swell::api::{Application, ApplicationStatus};
 use swell::engine::action::{self, Action, Answer, Evidence, FaultKind, Write};
 use swell::engine::attempt::Ending;
 use swell::engine::desired::{Context, Desired, desired};
-use swell::engine::differences::Rules;
 use swell::engine::health::{Completion, Facts, Health, Verdict};
 use swell::engine::kinds::Kinds;
 use swell::engine::live::Live;
@@ -531,14 +530,7 @@ impl Sim {
 fn wanted(items: &[Item], kinds: &Kinds) -> Desired {
     let documents = yaml::parse(None, &source(items), &yaml::Limits::default()).expect("JSON is YAML");
     let owner = owner();
-    let context = Context {
-        owner: &owner,
-        destination: NAMESPACE,
-        kinds,
-        differences: &Rules::default(),
-        allow_missing_kinds: false,
-        validate: true,
-    };
+    let context = Context::new(&owner, NAMESPACE, kinds);
     desired(documents, context).expect("the manifests are good")
 }
 
