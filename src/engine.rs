@@ -21,6 +21,7 @@ pub mod lifecycle;
 pub mod live;
 pub mod membership;
 pub mod object;
+pub mod path;
 pub mod plan;
 pub mod recover;
 pub mod report;

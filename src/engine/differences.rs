@@ -1,36 +1,15 @@
 //! `ignoreDifferences`: fields whose difference is no drift, and what of them goes out when they are to keep their live value.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use serde_json::{Map, Value};
 
 use super::fields::{self, child, item_key};
 use super::jq::Expression;
 use super::object::{Digest, ObjectKey};
+use super::path::{Path, Step};
 use crate::api::IgnoreDifference;
 use crate::api::annotations as keys;
-
-/// The way to a field of a manifest.
-pub type Path = Vec<Step>;
-
-/// One step of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
-    /// Into a map.
-    Name(String),
-    /// Into a list.
-    Index(usize),
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => f.write_str(name),
-            Self::Index(index) => write!(f, "{index}"),
-        }
-    }
-}
 
 /// The rules of an Application, read once.
 #[derive(Clone, Debug, Default)]

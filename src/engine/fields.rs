@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::differences::{Path, Step};
+use super::path::{Path, Step};
 
 /// The fields of the Apply entry of `manager` in an object's `managedFields`, if there is one, and its time.
 pub fn applied<'a>(object: &'a Value, manager: &str) -> Option<(&'a Value, Option<&'a str>)> {

@@ -7,7 +7,7 @@ use jaq_core::ops::Cmp;
 use jaq_core::path::Part;
 use serde_json::Value;
 
-use super::differences::{Path, Step};
+use super::path::{Path, Step};
 
 /// A path expression that can be walked.
 #[derive(Clone, Debug)]

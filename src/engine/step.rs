@@ -15,6 +15,7 @@ mod silence;
 mod stage;
 mod takeover;
 mod tidy;
+mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::Turn;
-use super::apply::fail;
-use super::stage::put_off;
+use super::wait::{fail, put_off};
 use crate::engine::action::{Action, Fault, FaultKind, Propagation, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState};
 use crate::engine::desired::Manifest;

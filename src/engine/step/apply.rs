@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::stage::{blocked, is_late, leaving, put_off, waited};
+use super::wait::{blocked, fail, is_late, leaving, put_off, waited};
 use super::{Turn, anew, hook, peek, takeover, tidy};
 use crate::engine::action::{Action, Answer, Evidence, Fault, FaultKind, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, Written, failed};
@@ -573,8 +573,4 @@ fn look(manifest: &Manifest, id: TaskId, run: &mut TaskRun, why: Why, turn: &mut
     run.state = TaskState::Looking(why);
     let version = Some(manifest.version().to_owned());
     turn.actions.push(Action::Look { task: id, key: run.key.clone(), version });
-}
-
-pub(super) fn fail(run: &mut TaskRun, cause: String) {
-    run.state = TaskState::Over(Finish::Failed { cause, log: None });
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::stage::{back_off, blocked, is_late, leaving, put_off, waited};
+use super::wait::{back_off, blocked, is_late, leaving, put_off, waited};
 use super::{Turn, apply, peek, tidy};
 use crate::engine::action::{Action, Answer, Evidence, Fault, FaultKind, Propagation, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, failed};

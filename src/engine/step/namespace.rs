@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Turn;
-use super::stage::{blocked, is_late, leaving, put_off, waited};
+use super::wait::{blocked, is_late, leaving, put_off, waited};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Why};
 use crate::engine::desired::Manifest;

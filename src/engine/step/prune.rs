@@ -1,7 +1,7 @@
 //! A prune: a member that is no longer wanted is deleted with its uid and resourceVersion, and awaited until it is gone.
 
 use super::Turn;
-use super::stage::{blocked, is_late, leaving, put_off, waited};
+use super::wait::{blocked, fail, is_late, leaving, put_off, waited};
 use crate::api::annotations as keys;
 use crate::engine::action::{Action, Answer, Fault, FaultKind, Propagation, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Why};
@@ -174,8 +174,4 @@ fn done(run: &mut TaskRun, note: &str) {
     run.applied = true;
     run.note = Some(note.to_owned());
     run.state = TaskState::Over(Finish::Done);
-}
-
-fn fail(run: &mut TaskRun, cause: String) {
-    run.state = TaskState::Over(Finish::Failed { cause, log: None });
 }
