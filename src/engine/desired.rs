@@ -159,14 +159,20 @@ pub fn desired(documents: Vec<Document>, context: Context<'_>) -> Result<Desired
     let mut warnings = Vec::new();
     let mut manifests: Vec<Arc<Manifest>> = Vec::new();
     let mut places: BTreeMap<ObjectKey, usize> = BTreeMap::new();
+    let mut generated = BTreeMap::new();
     for document in documents {
         let position = document.position.clone();
         match manifest(document, context, &from_crds, &mut warnings) {
-            Ok(manifest) => {
+            Ok(mut manifest) => {
+                if let Some(prefix) = manifest.generate_name.take() {
+                    let number = generated.entry((manifest.key.clone(), prefix.clone())).or_insert(0_usize);
+                    *number += 1;
+                    manifest.generate_name = Some(told_apart(&prefix, *number));
+                    manifests.push(Arc::new(manifest));
+                    continue;
+                }
                 let manifest = Arc::new(manifest);
-                if manifest.generate_name.is_some() {
-                    manifests.push(manifest);
-                } else if let Some(place) = places.get(&manifest.key) {
+                if let Some(place) = places.get(&manifest.key) {
                     // O9: the last one wins.
                     let first = &manifests[*place].position;
                     warnings
@@ -184,6 +190,13 @@ pub fn desired(documents: Vec<Document>, context: Context<'_>) -> Result<Desired
         return Err(problems);
     }
     Ok(Desired { revision: revision(&manifests), manifests, places, warnings })
+}
+
+/// What the names of the hook begin with that is the `number`th of its kind with this `generateName`: two of them are two objects.
+fn told_apart(prefix: &str, number: usize) -> String {
+    /// What is left of the 63 characters of a name beside operation, attempt, phase and number.
+    const ROOM: usize = 36;
+    if number == 1 { prefix.to_owned() } else { format!("{}{number}-", &prefix[..prefix.floor_char_boundary(ROOM)]) }
 }
 
 fn revision(manifests: &[Arc<Manifest>]) -> String {
@@ -564,6 +577,30 @@ mod tests {
         let text =
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, labels: {applyset.kubernetes.io/part-of: x}}\n";
         assert!(problem(text).contains("mark of membership"), "{}", problem(text));
+    }
+
+    #[test]
+    fn h1_two_hooks_with_one_generate_name_are_two_objects() {
+        let hook = |prefix: &str| {
+            format!(
+                "---\napiVersion: batch/v1\nkind: Job\nmetadata: {{generateName: {prefix}, annotations: {{argocd.argoproj.io/hook: PreSync}}}}\n"
+            )
+        };
+        let long = "x".repeat(200);
+        let wanted = read(&[hook("load-"), hook("load-"), hook("other-"), hook(&long), hook(&long)].concat()).unwrap();
+        let run = super::super::membership::HookRun {
+            operation: "mhz3k2a1".to_owned(),
+            attempt: 12,
+            phase: crate::api::Phase::PostDelete,
+        };
+        let names: Vec<_> =
+            wanted.manifests.iter().map(|m| run.generated_name(m.generate_name.as_deref().unwrap())).collect();
+        assert_eq!(
+            names[..3],
+            ["load-mhz3k2a1-12-postdelete", "load-2-mhz3k2a1-12-postdelete", "other-mhz3k2a1-12-postdelete"]
+        );
+        assert_ne!(names[3], names[4]);
+        assert!(names.iter().all(|name| name.len() <= 63), "{names:?}");
     }
 
     #[test]
