@@ -141,6 +141,8 @@ pub struct Rehearsal {
     pub refused: BTreeMap<TaskId, String>,
     /// Tasks of which the server cannot say anything before their stage comes.
     pub unsure: BTreeSet<TaskId>,
+    /// Tasks whose objects cannot be changed, and are rehearsed as if they were made anew.
+    pub anew: BTreeSet<TaskId>,
 }
 
 /// How an attempt ended.

@@ -59,6 +59,11 @@ impl Memory {
     pub fn judge(&mut self, drifts: &[Drift], now: Timestamp) -> Verdict {
         let mut verdict = Verdict::default();
         let mut due = Vec::new();
+        // Drift that has gone by itself is no fight any more.
+        let seen: BTreeSet<_> = drifts.iter().map(|drift| &drift.key).collect();
+        for (_, bout) in self.bouts.iter_mut().filter(|(key, _)| !seen.contains(key)) {
+            bout.due = None;
+        }
         for drift in drifts {
             let at = match self.bouts.get_mut(&drift.key) {
                 Some(bout) => bout.undone_as(drift, now),
@@ -180,6 +185,10 @@ pub fn restricted(mut plan: Plan, objects: &BTreeSet<ObjectKey>, left: &BTreeSet
     let last = plan.stages.len().saturating_sub(1);
     for (index, stage) in plan.stages.iter_mut().enumerate() {
         stage.tasks.retain(|task| {
+            // A destination that is missing is made anew before everything in it.
+            if matches!(task.work, Work::Namespace(_)) {
+                return true;
+            }
             let is_plain = matches!(task.work, Work::Apply(_));
             is_plain && !left.contains(&task.key) && (index < last || is_wrong(&task.key))
         });

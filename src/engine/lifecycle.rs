@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::action::Propagation;
 use super::attempt::{Operation, Stop};
@@ -184,8 +184,15 @@ pub fn approved_since(application: &Application, since: Timestamp) -> bool {
     at.is_some_and(|at| at.as_second() >= since)
 }
 
+/// Whether a person has done so between that time and now. What is approved in times to come starts nothing, or it would do so again and
+/// again until then.
+pub fn approved_between(application: &Application, since: Timestamp, now: Timestamp) -> bool {
+    let later = now.checked_add(SignedDuration::from_secs(1)).unwrap_or(now);
+    approved_since(application, since) && !approved_since(application, later)
+}
+
 /// Since when an approval counts for an operation: since it began, since the Application was deleted, or since the operation before it
-/// began, if that failed and so may not have made use of it.
+/// began, if that was about the same revision and failed, and so may not have made use of it.
 pub fn approvals_count_since(
     application: &Application,
     operation: &Operation,
@@ -195,7 +202,8 @@ pub fn approvals_count_since(
         return deleted.0;
     }
     let before = history.iter().find(|entry| entry.id != operation.id);
-    let before = before.filter(|entry| entry.phase != OperationPhase::Succeeded);
+    let same = |entry: &&api::HistoryEntry| entry.revision.as_ref() == Some(&operation.revision);
+    let before = before.filter(same).filter(|entry| entry.phase != OperationPhase::Succeeded);
     before.map_or(operation.started_at, |entry| entry.started_at.min(operation.started_at))
 }
 
@@ -444,9 +452,13 @@ mod tests {
         assert!(approved_since(&at("2026-01-01T12:00:00+01:00"), started));
         assert!(!approved_since(&at("2026-01-01T09:59:59Z"), started));
         assert!(!approved_since(&at("yes"), started));
-        let operation = Operation { started_at: started, ..super::operation(situation(&at("")), None, false) };
+        let operation = Operation {
+            started_at: started,
+            revision: "r2".to_owned(),
+            ..super::operation(situation(&at("")), None, false)
+        };
         let before = |phase: &str| -> Vec<api::HistoryEntry> {
-            let entry = json!([{"id": "a", "startedAt": "2026-01-01T09:00:00Z", "finishedAt": "2026-01-01T09:30:00Z", "phase": phase}]);
+            let entry = json!([{"id": "a", "revision": "r2", "startedAt": "2026-01-01T09:00:00Z", "finishedAt": "2026-01-01T09:30:00Z", "phase": phase}]);
             serde_json::from_value(entry).unwrap()
         };
         let app = application(json!({}));

@@ -137,9 +137,10 @@ pub struct Options {
     pub dry_run: bool,
     /// The only objects that are applied or pruned, without hooks; all when empty.
     pub only: Vec<SyncResource>,
-    /// `CreateNamespace=true` on the Application, with the labels and annotations that the Namespace is given; `None` also where it is
-    /// known to be there and needs none.
+    /// `CreateNamespace=true` on the Application, with the labels and annotations that the Namespace is given.
     pub create_namespace: Option<ManagedNamespaceMetadata>,
+    /// Whether the destination's Namespace is known to be there.
+    pub destination_exists: bool,
     /// `RespectIgnoreDifferences=true` on the Application: fields whose differences are ignored keep their live value.
     pub respect_ignored: bool,
     /// Whether stages wait for health (`WaitForHealth=false` on the Application: no waiting for the last stage).
@@ -162,6 +163,7 @@ impl Default for Options {
             migrate: true,
             migrate_also: None,
             create_namespace: None,
+            destination_exists: false,
             respect_ignored: false,
             wait_for_health: true,
         }
@@ -227,7 +229,7 @@ impl Plan {
         placed.extend(destination_namespace(desired, destination, options));
         placed.sort_by(Placed::order);
         bubble(&mut placed, destination);
-        plan.add_prunes(&mut placed, desired, members, owner, options);
+        plan.add_prunes(&mut placed, desired, members, owner, (destination, options));
         plan.arrange(placed);
         plan
     }
@@ -300,7 +302,7 @@ impl Plan {
         desired: &Desired,
         members: &Members,
         owner: &Owner,
-        options: &Options,
+        (destination, options): (&str, &Options),
     ) {
         let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
         let mut prunes = Vec::new();
@@ -308,7 +310,8 @@ impl Plan {
             if !live.is_member(owner) || wanted.contains(key) || live.hook.is_some() || !options.selects(key) {
                 continue;
             }
-            match kept_at_prune(key, live, options) {
+            let reason = kept_at_prune(key, live, options).or_else(|| kept_as_destination(key, destination, options));
+            match reason {
                 Some(reason) => self.skip(key, live.wave, true, reason),
                 None => prunes.push((key, live)),
             }
@@ -391,6 +394,10 @@ impl Placed {
 /// O10: the Namespace that nobody's manifest brings, before everything else of PreSync.
 fn destination_namespace(desired: &Desired, destination: &str, options: &Options) -> Option<Placed> {
     let metadata = options.create_namespace.as_ref()?;
+    let is_bare = metadata.labels.is_empty() && metadata.annotations.is_empty();
+    if is_bare && options.destination_exists {
+        return None;
+    }
     let manifest = Manifest::namespace(destination, metadata);
     if desired.manifests.iter().any(|wanted| wanted.key == manifest.key) {
         return None;
@@ -466,6 +473,14 @@ fn kept_at_prune(key: &ObjectKey, live: &Live, options: &Options) -> Option<Stri
         Consent::Yes | Consent::Confirm => None,
         Consent::No => Some("no longer in the source; kept, because it says Prune=false".to_owned()),
     }
+}
+
+/// O10: where the Application asks for its destination to be created, it is not pruned although its manifest is gone.
+fn kept_as_destination(key: &ObjectKey, destination: &str, options: &Options) -> Option<String> {
+    let is_it = key.kind.is("", "Namespace") && *key.name == *destination && options.create_namespace.is_some();
+    is_it.then(|| {
+        "no longer in the source; kept, because it is the destination and CreateNamespace=true asks for it".to_owned()
+    })
 }
 
 fn kept_at_deletion(key: &ObjectKey, live: &Live, options: &Options) -> Option<String> {

@@ -206,21 +206,25 @@ pub fn progress(attempt: &Attempt) -> String {
     }
 }
 
-/// Whether a plan made now would prune something; what waits for a person's confirmation counts only if that is `approved`.
-pub fn would_prune(
+/// What a plan made now would prune; what waits for a person's confirmation counts only if that is `approved`.
+pub fn prunes(
     desired: &Desired,
     members: &Members,
     owner: &Owner,
     destination: &str,
     options: &Options,
     approved: bool,
-) -> bool {
+) -> BTreeSet<ObjectKey> {
     let wanted: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key).collect();
     let extra = members.iter().any(|(key, live)| live.is_member(owner) && live.hook.is_none() && !wanted.contains(key));
-    extra
-        && Plan::sync(desired, members, owner, destination, options, &|_, _| None)
-            .tasks()
-            .any(|task| matches!(task.work, super::plan::Work::Prune) && (approved || !task.prune.confirmed_first))
+    if !extra {
+        return BTreeSet::new();
+    }
+    Plan::sync(desired, members, owner, destination, options, &|_, _| None)
+        .tasks()
+        .filter(|task| matches!(task.work, super::plan::Work::Prune) && (approved || !task.prune.confirmed_first))
+        .map(|task| task.key.clone())
+        .collect()
 }
 
 struct Resource {

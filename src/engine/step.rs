@@ -261,8 +261,8 @@ pub(super) fn enter(index: usize, turn: &mut Turn<'_>) -> Course {
     tidy::delete_passive(turn);
     if turn.operation.deletion {
         tidy::delete_deletion_hooks(turn);
-    } else if turn.operation.heal.is_none() {
-        // The plan of a repair has no hooks: it cannot tell which of them are still wanted.
+    } else if turn.operation.heal.is_none() && turn.operation.options.only.is_empty() {
+        // The plan of a repair, or of some objects, has no hooks: it cannot tell which of them are still wanted.
         tidy::collect_garbage(turn);
     }
     Course::Tidying { succeeded: true, until: tidy::until(turn) }

@@ -169,6 +169,10 @@ async fn v27_a_namespace_with_objects_of_another_application_is_neither_pruned_n
     assert_eq!(row.status, Some(ResultStatus::PruneSkipped), "{row:?}");
     let message = row.message.clone().unwrap();
     assert!(message.contains(&format!("the Application {}/two has objects", place.namespace)), "{message}");
+    // Nothing starts again and again for what is kept: another operation has come and gone meanwhile.
+    place.apply("two", &config_map("other", &[], "1")).await;
+    place.ended("two", OperationPhase::Succeeded).await;
+    assert_eq!(place.applications().get("one").await.unwrap().status.unwrap().history.len(), 2);
     depart(&place, "one").await;
     let namespace = namespace_of(&shared).unwrap();
     assert!(namespace.pointer("/metadata/deletionTimestamp").is_none(), "{namespace}");

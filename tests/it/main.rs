@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 mod architecture;
+mod combinations;
 mod crd;
 mod docs;
 mod handover;

@@ -32,7 +32,10 @@ pub(super) fn can_be_made_anew(manifest: &Manifest, fault: &Fault, turn: &Turn<'
 /// The same for a task that is rehearsed: an object that is not there yet cannot be made anew.
 pub(super) fn may_be_made_anew(task: &Task, fault: &Fault, turn: &Turn<'_>) -> bool {
     match &task.work {
-        Work::Apply(manifest) => turn.seen.members.contains_key(&task.key) && can_be_made_anew(manifest, fault, turn),
+        Work::Apply(manifest) => {
+            let is_ours = turn.seen.members.get(&task.key).is_some_and(|live| live.is_member(&turn.owner));
+            is_ours && can_be_made_anew(manifest, fault, turn)
+        }
         Work::Namespace(_) | Work::Hook(_) | Work::Prune => false,
     }
 }

@@ -374,7 +374,7 @@ fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
         FaultKind::Transient => put_off(run, fault, turn),
         FaultKind::Invalid if leave_out(manifest, run, fault) => start(manifest, stage, id, run, turn),
         FaultKind::Invalid if anew::can_be_made_anew(manifest, fault, turn) && run.made_anew < anew::MOST => {
-            match turn.seen.members.get(&run.key) {
+            match turn.seen.members.get(&run.key).filter(|live| live.is_member(&turn.owner)) {
                 Some(live) => anew::rehearse_anew(manifest, stage, id, run, live.uid.clone(), fault, turn),
                 None => {
                     run.refusal = Some(fault.clone());
@@ -436,12 +436,22 @@ fn looked(
             }
             takeover::replace(manifest, stage, id, run, live.version, turn);
         }
-        (Why::Immutable, Some(live)) if live.deleting.is_none() => {
+        (Why::Immutable, Some(live)) if live.deleting.is_none() && live.is_member(&turn.owner) => {
             let fault = run.refusal.take();
             match fault {
                 Some(fault) => anew::rehearse_anew(manifest, stage, id, run, live.uid.clone(), &fault, turn),
                 None => apply(manifest, stage, id, run, true, Some(live.version), turn),
             }
+        }
+        // I6: what is not ours is not deleted, and what is not there needs not be.
+        (Why::Immutable, live) if live.is_none_or(|live| live.deleting.is_none()) => {
+            let refusal = run.refusal.take().map(|fault| fault.message).unwrap_or_default();
+            let whose = if live.is_some() {
+                "; it is no object of this Application yet, so Force=true does not delete it"
+            } else {
+                ""
+            };
+            fail(run, format!("could not be applied: {refusal}{whose}"));
         }
         (Why::Conflict, Some(live))
             if live.deleting.is_none()

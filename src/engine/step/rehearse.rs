@@ -86,11 +86,14 @@ fn rehearsed(
     let Some((phase, task)) = task(id, turn) else { return };
     let again = match result {
         Err(fault) if fault.kind == FaultKind::Transient && may_ask_again(rehearsal, id) => {
-            write(task, phase, attempt, turn).map(|write| Action::Rehearse { task: id, write })
+            let anew = rehearsal.anew.contains(&id);
+            let hook = attempt.operation.run(phase);
+            let again =
+                if anew { anew::under_an_unused_name(task, &hook, turn) } else { write(task, phase, attempt, turn) };
+            again.map(|write| Action::Rehearse { task: id, write })
         }
         // It cannot be changed, but might be made anew: then it is that which is tried.
-        Err(fault) if anew::may_be_made_anew(task, fault, turn) && rehearsal.open.get(&id) != Some(&ANEW) => {
-            rehearsal.open.insert(id, ANEW);
+        Err(fault) if anew::may_be_made_anew(task, fault, turn) && rehearsal.anew.insert(id) => {
             let write = anew::under_an_unused_name(task, &attempt.operation.run(phase), turn);
             write.map(|write| Action::Rehearse { task: id, write })
         }
@@ -145,7 +148,7 @@ fn previewed(id: TaskId, stage: &Stage, task: &Task, rehearsal: &Rehearsal, turn
         (Work::Hook(_), _) if task.is_running_hook() => "would run",
         (Work::Hook(_), _) => "would be applied",
         (Work::Apply(manifest), Some(live)) if turn.is_carried(manifest, live) => "unchanged",
-        (Work::Apply(_), Some(_)) if rehearsal.open.get(&id) == Some(&ANEW) => "would be deleted and made anew",
+        (Work::Apply(_), Some(_)) if rehearsal.anew.contains(&id) => "would be deleted and made anew",
         (Work::Apply(_), Some(_)) => "would be changed",
         (Work::Apply(_), None) => "would be created, or taken over if it is there",
     };
@@ -242,9 +245,6 @@ fn look(id: TaskId, task: &Task) -> Action {
     let version = task.manifest().map(|manifest| manifest.version().to_owned());
     Action::Look { task: id, key: task.key.clone(), version }
 }
-
-/// Stands for the number of tries of a task that is rehearsed as if it were made anew.
-const ANEW: u8 = u8::MAX;
 
 /// An answer that was lost says nothing: it is asked for again, twice; then the stage decides.
 fn may_ask_again(rehearsal: &mut Rehearsal, id: TaskId) -> bool {

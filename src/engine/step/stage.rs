@@ -363,7 +363,12 @@ fn wind_down(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>, stop: Op
     for place in 0..running.runs.len() {
         move_task(running, stage, place, turn, |task, id, run, turn| {
             let drop = match &run.state {
-                _ if run.recreating => false,
+                // What was deleted to be made anew is made (F27), as far as something still brings it on.
+                TaskState::Backoff { .. } | TaskState::Leaving { .. } | TaskState::Recording { .. }
+                    if run.recreating =>
+                {
+                    false
+                }
                 TaskState::Backoff { .. } => !task.is_running_hook(),
                 TaskState::Held
                 | TaskState::Confirming

@@ -44,14 +44,19 @@ impl Actor {
         let application = self.application.clone();
         self.taken = self.taken.take().filter(|_| application.operation.is_some());
         let ended = self.last.as_ref().filter(|last| last.phase.is_ended());
-        let approved = ended.is_some_and(|ended| lifecycle::approved_since(&application, ended.started_at));
-        let would_prune = match (&source.wants, lifecycle::options(&application, None)) {
+        let approved = ended.is_some_and(|ended| lifecycle::approved_between(&application, ended.started_at, now()));
+        let prunes = match (&source.wants, lifecycle::options(&application, None)) {
             (Ok(desired), Ok(options)) if options.prune && self.attempt.is_none() => self.view.peek(|members| {
                 let destination = application.destination_namespace();
-                report::would_prune(desired, members, &self.owner, destination, &options, approved)
+                report::prunes(desired, members, &self.owner, destination, &options, approved)
             }),
-            _ => false,
+            _ => BTreeSet::new(),
         };
+        // A Namespace that is kept for the sake of another Application is nothing to start an operation for (V27).
+        let is_kept = |key: &ObjectKey| {
+            key.kind.is("", "Namespace") && self.shared.view.tenant_of(&key.name, &self.owner).is_some()
+        };
+        let would_prune = prunes.iter().any(|key| !is_kept(key));
         let running = self.attempt.as_ref().map(|attempt| &attempt.operation);
         let running = running.or_else(|| self.waiting.as_ref().map(|waiting| &waiting.operation));
         if let Some(departure @ (Departure::Release | Departure::Gone)) = lifecycle::departure(&application) {

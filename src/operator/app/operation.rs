@@ -44,7 +44,7 @@ impl Actor {
         let request = self.request.as_ref().and_then(|request| request.sync.clone());
         let application = self.application.clone();
         match lifecycle::options(&application, request.as_ref()) {
-            Ok(options) => waiting.operation.options = self.without_needless_namespace(options).await,
+            Ok(options) => waiting.operation.options = self.with_destination(options).await,
             Err(problem) => return self.fail_unplanned(&waiting.operation, problem).await,
         }
         let Some(source) = &self.source else {
@@ -124,14 +124,12 @@ impl Actor {
 
     /// Whether the destination's Namespace must be created is known before the plan is made: an account that may not create one
     /// deploys into one that is there.
-    async fn without_needless_namespace(&mut self, mut options: Options) -> Options {
-        let bare = |wanted: &api::ManagedNamespaceMetadata| wanted.labels.is_empty() && wanted.annotations.is_empty();
-        if options.create_namespace.as_ref().is_some_and(bare) {
+    async fn with_destination(&mut self, mut options: Options) -> Options {
+        if options.create_namespace.is_some() {
             let path = format!("/api/v1/namespaces/{}", self.application.destination_namespace());
             let there = self.shared.connections.calls().get(path).await;
-            if there.is_ok_and(|namespace| namespace.pointer("/metadata/deletionTimestamp").is_none()) {
-                options.create_namespace = None;
-            }
+            options.destination_exists =
+                there.is_ok_and(|namespace| namespace.pointer("/metadata/deletionTimestamp").is_none());
         }
         options
     }
