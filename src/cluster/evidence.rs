@@ -115,7 +115,12 @@ async fn tell(calls: &Calls, namespace: &str, trouble: Trouble) -> Evidence {
             trouble.container,
             LOG_BYTES * 4
         );
-        match calls.text(path, LOG_BYTES * 4).await {
+        let mut text = calls.text(path.clone(), LOG_BYTES * 4).await;
+        if text.as_ref().is_ok_and(String::is_empty) {
+            // An HTTP/2 stream that is cut off before its data looks like an empty answer: asked twice, a silent container is silent twice.
+            text = calls.text(path, LOG_BYTES * 4).await;
+        }
+        match text {
             Ok(text) => log = Some(last_lines(&text)).filter(|text| !text.is_empty()),
             // Silence would look like a container that has said nothing.
             Err(fault) => unread = format!("; its log could not be read: {}", harmless(&fault.message)),
