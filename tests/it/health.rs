@@ -46,8 +46,9 @@ struct Expect {
     /// Compared where it is given.
     observed_generation: Option<i64>,
     /// Where the object comes from.
-    #[serde(rename = "source")]
-    _source: Source,
+    source: Source,
+    /// Why it could not be recorded.
+    because: Option<String>,
 }
 
 /// `none` is for a kind without health.
@@ -71,8 +72,9 @@ enum End {
     Failed,
 }
 
-/// `recorded`: from a real API server; `derived`: written after its types and defaults.
-#[derive(Deserialize)]
+/// `recorded`: what a real API server (1.37) returned, times, uid and resourceVersion made stable; `derived`: written after its types and
+/// defaults, because it could not be recorded.
+#[derive(Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum Source {
     Recorded,
@@ -205,6 +207,17 @@ fn judged(check: &CheckOfCase, object: &Value) -> (Verdict, Option<Completion>) 
     let sandbox = Sandbox::new(env!("CARGO_BIN_EXE_swell").into()).with_time(Duration::from_mins(1));
     let (verdict, end) = judge(object, check, &runtime.block_on(sandbox.find("shop/app", check, object)).finding);
     (verdict, end.or_else(|| completion(object)))
+}
+
+#[test]
+fn cases_are_what_a_real_server_returned_and_each_other_one_says_why_not() {
+    let cases = cases();
+    let silent = |case: &&Case| (case.head.expect.source == Source::Derived) != case.head.expect.because.is_some();
+    let wrong: Vec<_> = cases.iter().filter(silent).map(|case| &case.name).collect();
+    assert!(wrong.is_empty(), "derived without `because`, or recorded with it: {wrong:?}");
+    let recorded = cases.iter().filter(|case| case.head.expect.source == Source::Recorded).count();
+    println!("{recorded} of {} cases are recorded", cases.len());
+    assert!(recorded * 10 > cases.len() * 9, "only {recorded} of {} cases are recorded", cases.len());
 }
 
 #[test]
