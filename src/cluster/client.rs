@@ -200,13 +200,19 @@ impl Calls {
         let (status, retry_after, bytes) = match tokio::time::timeout(DEADLINE, answer).await {
             Ok(answer) => answer?,
             Err(_) => {
-                return Err(classify(StatusCode::GATEWAY_TIMEOUT, None, late(&what).to_string().as_bytes(), false));
+                return Err(classify(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    None,
+                    late(&what).to_string().as_bytes(),
+                    &call.path,
+                    false,
+                ));
             }
         };
         if status.is_success() {
             Ok(bytes.to_vec())
         } else {
-            Err(classify(status, retry_after, &bytes, call.about_secret))
+            Err(classify(status, retry_after, &bytes, &call.path, call.about_secret))
         }
     }
 }

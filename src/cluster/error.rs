@@ -6,14 +6,25 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::engine::action::{Fault, FaultKind};
+use crate::engine::lenient::{self, Unwanted};
 
-/// The fault that a response with an error status tells. `about_secret`: the words of the server may quote a Secret's values, so
-/// only the reason and the names of the fields are kept.
-pub fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8], about_secret: bool) -> Fault {
+/// The fault that a response with an error status tells. `path`: what was asked for. `about_secret`: the words of the server may quote
+/// a Secret's values, so only the reason and the names of the fields are kept.
+pub fn classify(
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: &[u8],
+    path: &str,
+    about_secret: bool,
+) -> Fault {
     let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (reason, message) = (text("/reason"), text("/message"));
-    let kind = kind(status, reason, message, !text("/details/name").is_empty());
+    let kind = match kind(status, reason, message, !text("/details/name").is_empty()) {
+        // Two requests met at the counter of a quota: nothing is said about the object that was to be written.
+        FaultKind::Conflict if is_about_another(text("/details/kind"), path) => FaultKind::Transient,
+        kind => kind,
+    };
     // What a webhook or a proxy says ends on people's terminals.
     let message: String = message.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
     let message = if about_secret && may_quote(kind, status, &message) {
@@ -25,6 +36,10 @@ pub fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8], 
             .filter_map(|cause| cause.get("field")?.as_str())
             .collect();
         let of = if fields.is_empty() { String::new() } else { format!(" of {}", fields.join(", ")) };
+        // The paths of fields that the schema does not know, or of items that stand there twice, quote no values.
+        if let Some(unknown) = lenient::named(&message).filter(|fields| !fields.iter().any(Unwanted::quotes_values)) {
+            return Fault { kind, message: lenient::refusal_of(&unknown), retry_after };
+        }
         format!(
             "the API server refused the Secret ({reason}){of}; its words are not shown, because they may quote the values"
         )
@@ -104,10 +119,24 @@ pub fn on_the_way(what: &str, error: &dyn std::error::Error) -> Fault {
     Fault { kind: FaultKind::Transient, message, retry_after: None }
 }
 
+/// Whether a conflict is about an object of another kind than the one that was asked for.
+fn is_about_another(resource: &str, path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    !resource.is_empty() && !path.split('/').any(|segment| segment == resource)
+}
+
+/// Whether the words are those of an admission webhook or policy that says no, whatever status it says that with.
+fn is_denied(message: &str) -> bool {
+    message.contains("denied the request")
+        || (message.contains("ValidatingAdmissionPolicy") && message.contains("denied request"))
+}
+
 fn kind(status: StatusCode, reason: &str, message: &str, names_object: bool) -> FaultKind {
     match status.as_u16() {
         404 if names_object => FaultKind::NotFound,
         404 => FaultKind::KindMissing,
+        // A policy's no is final, and no answer to the question what the server itself would do with the object (F68).
+        400 | 403..=407 | 409..=424 if is_denied(message) => FaultKind::Forbidden,
         409 if reason == "AlreadyExists" => FaultKind::Exists,
         409 => FaultKind::Conflict,
         // A namespace on its way out answers 403 until it is gone (F66); a service account that was made just now may be unknown for a moment.
@@ -127,7 +156,47 @@ mod tests {
     use serde_json::json;
 
     fn fault(code: u16, body: &Value, about_secret: bool) -> Fault {
-        classify(StatusCode::from_u16(code).unwrap(), None, body.to_string().as_bytes(), about_secret)
+        let path = "/api/v1/namespaces/shop/configmaps/a?fieldManager=swell";
+        classify(StatusCode::from_u16(code).unwrap(), None, body.to_string().as_bytes(), path, about_secret)
+    }
+
+    #[test]
+    fn f68_a_policy_that_says_no_is_told_apart_from_a_server_that_cannot_change_an_object_for_secrets_too() {
+        for message in [
+            "admission webhook \"x.example\" denied the request: no",
+            "configmaps \"a\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no",
+        ] {
+            for (code, about_secret) in [(422, true), (422, false), (409, false), (400, true), (403, true)] {
+                let body = json!({"reason": "Invalid", "message": message});
+                assert_eq!(fault(code, &body, about_secret).kind, FaultKind::Forbidden, "{code} {message}");
+            }
+        }
+        let late = json!({"reason": "Timeout", "message": "admission webhook \"x\" denied the request: later"});
+        assert_eq!(fault(429, &late, false).kind, FaultKind::Transient, "it asks for another try");
+    }
+
+    #[test]
+    fn f67_a_conflict_at_the_counter_of_a_quota_is_tried_again() {
+        let message = "Operation cannot be fulfilled on resourcequotas \"q\": the object has been modified; please apply your changes";
+        let body =
+            json!({"reason": "Conflict", "message": message, "details": {"name": "q", "kind": "resourcequotas"}});
+        assert_eq!(fault(409, &body, false).kind, FaultKind::Transient);
+        let own = json!({"reason": "Conflict", "message": "x", "details": {"name": "a", "kind": "configmaps"}});
+        assert_eq!(fault(409, &own, false).kind, FaultKind::Conflict);
+        let fields = json!({"reason": "Conflict", "message": "x", "details": {"causes": []}});
+        assert_eq!(fault(409, &fields, false).kind, FaultKind::Conflict);
+    }
+
+    #[test]
+    fn v15_the_fields_that_a_secret_has_too_much_are_named_but_no_key_with_a_value() {
+        let said = |words: &str| {
+            let message = format!("failed to create typed patch object (shop/x; /v1, Kind=Secret): {words}");
+            fault(500, &json!({"message": message}), true).message
+        };
+        let unknown = said(".dataa: field not declared in schema");
+        assert!(lenient::named(&unknown).is_some_and(|fields| fields[0].text() == ".dataa"), "{unknown}");
+        let quoting = said(".list[name=\"hunter2\"].a: field not declared in schema");
+        assert!(!quoting.contains("hunter2"), "{quoting}");
     }
 
     #[test]

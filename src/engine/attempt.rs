@@ -219,6 +219,8 @@ pub struct TaskRun {
     pub applied: bool,
     /// How often a write was tried since it last went well.
     pub tries: u32,
+    /// How many of its writes met a conflict.
+    pub conflicts: u32,
     /// Whether it was applied again after somebody deleted it (V19).
     pub reapplied: bool,
     /// When the write in flight takes over an object that no Application owns: the managers that it had.
@@ -277,6 +279,7 @@ impl TaskRun {
             written: None,
             applied: false,
             tries: 0,
+            conflicts: 0,
             reapplied: false,
             taken_from: None,
             replaced: false,

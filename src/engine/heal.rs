@@ -160,7 +160,12 @@ fn end(healed: Timestamp) -> Timestamp {
 /// and with the same gates. What goes along with a Namespace or a CRD that is made anew is repaired in the same run. `objects` empty:
 /// everything is. What is `left` is another repair's.
 #[must_use]
-pub fn restricted(mut plan: Plan, objects: &BTreeSet<ObjectKey>, left: &BTreeSet<ObjectKey>) -> Plan {
+pub fn restricted(
+    mut plan: Plan,
+    objects: &BTreeSet<ObjectKey>,
+    left: &BTreeSet<ObjectKey>,
+    destination_exists: bool,
+) -> Plan {
     let mut wrong = objects.clone();
     let mut namespaces = BTreeSet::new();
     let mut kinds = BTreeSet::new();
@@ -187,7 +192,7 @@ pub fn restricted(mut plan: Plan, objects: &BTreeSet<ObjectKey>, left: &BTreeSet
         stage.tasks.retain(|task| {
             // A destination that is missing is made anew before everything in it.
             if matches!(task.work, Work::Namespace(_)) {
-                return true;
+                return !destination_exists;
             }
             let is_plain = matches!(task.work, Work::Apply(_));
             is_plain && !left.contains(&task.key) && (index < last || is_wrong(&task.key))
@@ -325,7 +330,7 @@ mod tests {
         let context = Context::new(&owner, "shop", &kinds);
         let desired = desired(parse(None, SHOP, &Limits::default()).unwrap(), context).unwrap();
         let plan = Plan::sync(&desired, &Members::new(), &owner, "shop", &Options::default(), &|_, _| None);
-        let plan = restricted(plan, objects, left);
+        let plan = restricted(plan, objects, left, false);
         assert!(plan.sync_fail.is_empty());
         plan.stages.iter().map(|stage| stage.tasks.iter().map(|task| task.key.name.to_string()).collect()).collect()
     }

@@ -25,7 +25,20 @@ impl Unwanted {
     pub fn text(&self) -> &str {
         &self.text
     }
+
+    /// Whether the path holds values of the object, as the keys of a list's items are.
+    pub fn quotes_values(&self) -> bool {
+        self.twice.is_some() || self.path.iter().any(|segment| matches!(segment, Segment::Keys(_)))
+    }
 }
+
+/// A refusal about nothing but these fields, in words that [`named`] reads: for one whose own words are not passed on.
+pub fn refusal_of(fields: &[Unwanted]) -> String {
+    let lines: Vec<_> = fields.iter().map(|field| format!("{}: field not declared in schema", field.text)).collect();
+    format!("{TYPED_PATCH}{}", lines.join("\n"))
+}
+
+const TYPED_PATCH: &str = "failed to create typed patch object (the Secret): ";
 
 /// The fields that a refusal of the server names. `None` where it is about anything else too, which leaving out would not mend.
 pub fn named(refusal: &str) -> Option<Vec<Unwanted>> {

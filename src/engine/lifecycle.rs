@@ -175,17 +175,24 @@ pub fn is_released(application: &Application) -> bool {
 
 /// Whether a person has confirmed the prunes and deletes that wait for it, at that time or later:
 /// `argocd.argoproj.io/deletion-approved` with a time in RFC 3339 (P3, X6).
-pub fn approved_since(application: &Application, since: Timestamp) -> bool {
-    let annotations = application.metadata.annotations.as_ref();
-    let at =
-        annotations.and_then(|a| a.get(api::annotations::ARGO_DELETION_APPROVED)?.trim().parse::<Timestamp>().ok());
+fn approved_since(application: &Application, since: Timestamp) -> bool {
     // The annotation has whole seconds.
     let since = since.as_second();
-    at.is_some_and(|at| at.as_second() >= since)
+    approved_at(application).is_some_and(|at| at.as_second() >= since)
 }
 
-/// Whether a person has done so between that time and now. What is approved in times to come starts nothing, or it would do so again and
-/// again until then.
+fn approved_at(application: &Application) -> Option<Timestamp> {
+    let annotations = application.metadata.annotations.as_ref()?;
+    annotations.get(api::annotations::ARGO_DELETION_APPROVED)?.trim().parse().ok()
+}
+
+/// When a confirmation begins to count that bears a time to come.
+pub fn approval_to_come(application: &Application, now: Timestamp) -> Option<Timestamp> {
+    approved_at(application).filter(|at| *at > now)
+}
+
+/// Whether a person has done so between that time and now. What is approved in times to come counts then: before, it would for everything
+/// that comes until that time.
 pub fn approved_between(application: &Application, since: Timestamp, now: Timestamp) -> bool {
     let later = now.checked_add(SignedDuration::from_secs(1)).unwrap_or(now);
     approved_since(application, since) && !approved_since(application, later)

@@ -235,7 +235,13 @@ impl Plan {
     }
 
     /// The plan of a deletion: PreDelete hooks, members in reverse wave order, PostDelete hooks. Without a readable source there are no hooks.
-    pub fn deletion(desired: Option<&Desired>, members: &Members, owner: &Owner, options: &Options) -> Self {
+    pub fn deletion(
+        desired: Option<&Desired>,
+        members: &Members,
+        owner: &Owner,
+        destination: &str,
+        options: &Options,
+    ) -> Self {
         let mut plan = Self::default();
         let mut placed = Vec::new();
         for manifest in desired.iter().flat_map(|desired| &desired.manifests) {
@@ -246,7 +252,9 @@ impl Plan {
         }
         // Hooks around the deletion are not part of what is deleted: after a restart they may be the very ones that run. They go at its end.
         for (key, live) in members.iter().filter(|(_, live)| live.is_member(owner) && !live.is_deletion_hook()) {
-            match kept_at_deletion(key, live, options) {
+            let wanted = desired.is_none_or(|desired| desired.places.contains_key(key));
+            let kept = kept_at_deletion(key, live, options);
+            match kept.or_else(|| if wanted { None } else { kept_as_destination(key, destination, options) }) {
                 Some(reason) => plan.skip(key, live.wave, true, reason),
                 None => {
                     let prune = Pruning { first: false, confirmed_first: waits_for_confirmation(live, options) };
@@ -395,7 +403,8 @@ impl Placed {
 fn destination_namespace(desired: &Desired, destination: &str, options: &Options) -> Option<Placed> {
     let metadata = options.create_namespace.as_ref()?;
     let is_bare = metadata.labels.is_empty() && metadata.annotations.is_empty();
-    if is_bare && options.destination_exists {
+    // A sync of some objects creates what they need, and no more.
+    if (is_bare || !options.only.is_empty()) && options.destination_exists {
         return None;
     }
     let manifest = Manifest::namespace(destination, metadata);

@@ -51,10 +51,19 @@ pub struct Standing<'a> {
     pub attempted: Option<&'a api::Attempted>,
     /// Ended operations, the latest first.
     pub history: &'a [api::HistoryEntry],
+    /// The Namespace that is asked for with CreateNamespace=true: a member or not, it stays (O10).
+    pub kept_destination: Option<&'a str>,
     /// Who undoes what self-heal does, if somebody does.
     pub contested: Option<&'a str>,
     /// Conditions of the last status.
     pub conditions: &'a [Condition],
+}
+
+impl Standing<'_> {
+    /// Whether an object stays that is not in the source any more.
+    fn keeps(&self, key: &ObjectKey) -> bool {
+        key.kind.is("", "Namespace") && self.kept_destination == Some(&*key.name)
+    }
 }
 
 /// What people read is cut to this many bytes; what recovery needs is not.
@@ -262,7 +271,7 @@ fn resources(standing: Standing<'_>) -> Vec<Resource> {
             continue;
         }
         let synced = match standing.desired {
-            Ok(_) if live.ignore_extraneous => SyncStatus::Synced,
+            Ok(_) if live.ignore_extraneous || standing.keeps(key) => SyncStatus::Synced,
             Ok(_) => SyncStatus::OutOfSync,
             Err(_) => SyncStatus::Unknown,
         };
@@ -496,6 +505,7 @@ mod tests {
             last: Some(&last),
             attempted: None,
             history: &[],
+            kept_destination: None,
             contested: Some("Deployment shop/web was undone by hpa"),
             conditions: &[],
         };

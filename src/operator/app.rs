@@ -31,6 +31,7 @@ use crate::cluster::view::AppView;
 use crate::engine::action::{Answer, Fault, FaultKind};
 use crate::engine::attempt::{Attempt, Course, Operation, Row};
 use crate::engine::ledger::Ledger;
+use crate::engine::lifecycle;
 use crate::engine::object::{GroupKind, Owner};
 use crate::engine::recover::recover;
 use crate::engine::report::{self, Standing};
@@ -339,6 +340,13 @@ impl Actor {
         }
     }
 
+    /// Looks again at that time, if nothing happens before.
+    fn wake_at(&mut self, time: Timestamp) {
+        let pause = Duration::try_from(time.duration_since(now())).unwrap_or(Duration::ZERO);
+        let at = Instant::now() + pause;
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
     /// The Application has changed.
     fn update(&mut self, application: Arc<Application>) {
         let number = |version: &str| version.parse::<u64>().unwrap_or(0);
@@ -474,6 +482,8 @@ impl Actor {
         };
         let conditions =
             self.application.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        let options = lifecycle::options(&self.application, None);
+        let kept_destination = options.is_ok_and(|options| options.create_namespace.is_some());
         self.view.peek(|members| {
             report::status(Standing {
                 now: now(),
@@ -489,6 +499,7 @@ impl Actor {
                 last: self.last.as_ref(),
                 attempted: self.attempted.as_ref(),
                 history: &self.history,
+                kept_destination: kept_destination.then(|| self.application.destination_namespace()),
                 contested: self.healing.contested.as_deref(),
                 conditions,
             })

@@ -101,6 +101,33 @@ async fn v11_a_failed_predelete_hook_keeps_the_objects_and_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn x6_f40_release_lets_an_application_go_also_while_its_deletion_waits_for_its_next_attempt() {
+    let place = Place::new("releasewait").await;
+    let manifests = [
+        config_map("settings", &[], "1"),
+        job("drain", &[(HOOK, "PreDelete")], &[("pods.swell.dev/fail-after", "1s")]),
+    ];
+    place.apply("app", &manifests.concat()).await;
+    place.ended("app", OperationPhase::Succeeded).await;
+    begin_to_delete(&place, "app").await;
+    let waits = |status: &swell::api::ApplicationStatus| {
+        let state = status.operation_state.as_ref();
+        // The longer the pause, the later would a tick have found the annotation.
+        state.is_some_and(|state| state.attempt >= 2 && state.message.as_deref().unwrap_or("").contains("tried again"))
+    };
+    place.status("app", "told of the second failure", waits).await;
+    let release = json!({"metadata": {"annotations": {"swell.dev/release": "now"}}});
+    let change = kube::api::Patch::Merge(release);
+    place.applications().patch("app", &kube::api::PatchParams::default(), &change).await.unwrap();
+    eventually("the Application is gone", || async {
+        place.applications().get_opt("app").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    assert!(place.uid("v1", "ConfigMap", "settings").await.is_some(), "its objects stay");
+    assert!(place.creates("jobs", "drain").await <= 2, "it went by the annotation, not by a further attempt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn f40_an_application_with_a_long_name_is_deleted_with_its_hooks() {
     let place = Place::new("long").await;
     let name = format!("a{}", "-very-long-name".repeat(6));

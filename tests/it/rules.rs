@@ -118,7 +118,7 @@ fn c2_delete_hooks_have_no_task_in_a_sync_and_sync_hooks_none_in_a_deletion() {
         tasks(&at_sync),
         [(Phase::PostSync, 0, "at-both".to_owned()), (Phase::PostSync, 0, "at-sync".to_owned())]
     );
-    let at_deletion = Plan::deletion(Some(&read(&hooks)), &Members::new(), &owner(), &Options::default());
+    let at_deletion = Plan::deletion(Some(&read(&hooks)), &Members::new(), &owner(), NAMESPACE, &Options::default());
     assert_eq!(
         tasks(&at_deletion),
         [(Phase::PreDelete, 0, "at-deletion".to_owned()), (Phase::PostDelete, 0, "at-both".to_owned())]
@@ -276,9 +276,15 @@ fn v27_p2_p6_what_a_live_object_says_about_prune_and_deletion_counts() {
     // The object's own word wins over the Application's.
     let none = plan(&[], &live, &Options { prune_consent: Consent::No, ..pruning() });
     assert_eq!(names(&none), all(&["crd-too"]));
-    let deleted = Plan::deletion(None, &live, &owner(), &Options::default());
+    let deleted = Plan::deletion(None, &live, &owner(), NAMESPACE, &Options::default());
     assert_eq!(names(&deleted), all(&["plain", "unpruned", "crd-too"]));
-    let kept = Plan::deletion(None, &live, &owner(), &Options { delete_consent: Consent::No, ..Options::default() });
+    let kept = Plan::deletion(
+        None,
+        &live,
+        &owner(),
+        NAMESPACE,
+        &Options { delete_consent: Consent::No, ..Options::default() },
+    );
     assert_eq!(names(&kept), all(&["crd-too"]));
 }
 
@@ -403,6 +409,7 @@ fn f60_the_status_of_ten_thousand_objects_stays_small_and_its_totals_exact() {
         request: None,
         last: Some(&last),
         attempted: None,
+        kept_destination: None,
         contested: None,
         history: &[],
         conditions: &[],

@@ -55,7 +55,7 @@ pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Op
     };
     let members = Members::new();
     let sync = Plan::sync(&desired, &members, &owner, destination, &options, &|_, _| None);
-    let deletion = Plan::deletion(Some(&desired), &members, &owner, &options);
+    let deletion = Plan::deletion(Some(&desired), &members, &owner, destination, &options);
     let orphans = application.is_some_and(|application| application.deletion_policy() == DeletionPolicy::Orphan);
     let mut warnings = desired.warnings.clone();
     warnings.extend(application.iter().flat_map(|application| lifecycle::remarks(application)));

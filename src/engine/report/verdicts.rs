@@ -97,7 +97,8 @@ fn out_of_sync(standing: Standing<'_>) -> String {
     let manifests = standing.desired.map(|desired| desired.manifests.as_slice()).unwrap_or_default();
     let wanted: BTreeSet<_> = manifests.iter().map(|manifest| &manifest.key).collect();
     let extra = standing.members.iter().any(|(key, live)| {
-        live.is_member(standing.owner) && live.hook.is_none() && !live.ignore_extraneous && !wanted.contains(key)
+        let counts = live.hook.is_none() && !live.ignore_extraneous && !standing.keeps(key);
+        live.is_member(standing.owner) && counts && !wanted.contains(key)
     });
     if extra {
         "the cluster has objects that are no longer in the source; a sync with prune removes them".to_owned()

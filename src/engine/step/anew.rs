@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Turn;
-use super::wait::{fail, put_off};
+use super::apply::look;
+use super::wait::{fail, is_contended, put_off};
 use crate::engine::action::{Action, Fault, FaultKind, Propagation, TaskId, Write};
-use crate::engine::attempt::{Finish, TaskRun, TaskState};
+use crate::engine::attempt::{Finish, TaskRun, TaskState, Why};
 use crate::engine::desired::Manifest;
 use crate::engine::kinds::is_precious;
 use crate::engine::membership::{HookRun, marked};
@@ -16,17 +17,20 @@ pub(super) const MOST: u8 = 3;
 
 /// What a person can do about a refusal.
 pub(super) fn hint(manifest: &Manifest, fault: &Fault) -> String {
-    if !fault.message.contains("immutable") || is_precious(&manifest.key.kind) {
+    if !is_about_the_old_one(fault) || is_precious(&manifest.key.kind) {
         return String::new();
     }
     "; the sync option Force=true would have it deleted and made anew".to_owned()
 }
 
+/// Whether a refusal is about what the object was before, and not about the wanted one: there making it anew helps at once.
+pub(super) fn is_about_the_old_one(fault: &Fault) -> bool {
+    fault.message.contains("immutable")
+}
+
 /// Whether a refusal of the API server itself, not of a policy, can be answered by making the object anew (F68).
 pub(super) fn can_be_made_anew(manifest: &Manifest, fault: &Fault, turn: &Turn<'_>) -> bool {
-    let by_a_policy =
-        fault.message.contains("ValidatingAdmissionPolicy") || fault.message.contains("admission webhook");
-    fault.kind == FaultKind::Invalid && turn.operation.options.forces(manifest) && !by_a_policy
+    fault.kind == FaultKind::Invalid && turn.operation.options.forces(manifest)
 }
 
 /// The same for a task that is rehearsed: an object that is not there yet cannot be made anew.
@@ -89,13 +93,24 @@ pub(super) fn make_anew(
         ),
         None if turn.closing => run.state = TaskState::Over(Finish::Dropped),
         None => {
+            let live = turn.seen.members.get(&run.key).filter(|live| live.uid == uid && live.is_member(&turn.owner));
+            let Some(live) = live else {
+                // It has changed hands, or is another one by now (I6).
+                if is_contended(run) {
+                    put_off(run, refusal, turn);
+                } else {
+                    run.refusal = Some(refusal.clone());
+                    look(manifest, id, run, Why::Immutable, turn);
+                }
+                return;
+            };
             run.recreating = true;
             run.made_anew += 1;
             run.note = Some(format!("made anew, because it could not be changed: {}", refusal.message));
             let write = Write::Delete {
                 key: manifest.key.clone(),
                 uid: uid.clone(),
-                version: None,
+                version: Some(live.version),
                 propagation: Propagation::Foreground,
             };
             run.state = TaskState::Deleting { uid };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::wait::{blocked, fail, is_late, leaving, put_off, waited};
+use super::wait::{blocked, fail, is_contended, is_late, leaving, put_off, waited};
 use super::{Turn, anew, hook, peek, takeover, tidy};
 use crate::engine::action::{Action, Answer, Evidence, Fault, FaultKind, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, Written, failed};
@@ -80,7 +80,11 @@ pub(super) fn answered(
             if matches!(fault.kind, FaultKind::Conflict | FaultKind::NotFound) =>
         {
             run.replaced = false;
-            look(manifest, id, run, Why::Replacing, turn);
+            if is_contended(run) {
+                put_off(run, fault, turn);
+            } else {
+                look(manifest, id, run, Why::Replacing, turn);
+            }
         }
         (Answer::Rehearsed(_, result), TaskState::Rehearsing { uid, fault }) => {
             let (uid, fault) = (uid.clone(), fault.clone());
@@ -91,6 +95,7 @@ pub(super) fn answered(
             judge(manifest, stage, id, run, turn);
         }
         (Answer::Written(_, Err(fault)), TaskState::Deleting { .. }) => match fault.kind {
+            FaultKind::Conflict if is_contended(run) => put_off(run, fault, turn),
             FaultKind::NotFound | FaultKind::Conflict => look(manifest, id, run, Why::Left, turn),
             _ => refused(manifest, stage, id, run, fault, turn),
         },
@@ -370,10 +375,16 @@ fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
                 ),
             );
         }
+        FaultKind::Conflict | FaultKind::Exists if is_contended(run) => put_off(run, fault, turn),
         FaultKind::Conflict | FaultKind::Exists => look(manifest, id, run, Why::Conflict, turn),
         FaultKind::Transient => put_off(run, fault, turn),
         FaultKind::Invalid if leave_out(manifest, run, fault) => start(manifest, stage, id, run, turn),
-        FaultKind::Invalid if anew::can_be_made_anew(manifest, fault, turn) && run.made_anew < anew::MOST => {
+        // What another object of the stage still holds comes free without that (V20).
+        FaultKind::Invalid
+            if anew::can_be_made_anew(manifest, fault, turn)
+                && run.made_anew < anew::MOST
+                && (anew::is_about_the_old_one(fault) || !wait_for_the_stage(stage, run, fault)) =>
+        {
             match turn.seen.members.get(&run.key).filter(|live| live.is_member(&turn.owner)) {
                 Some(live) => anew::rehearse_anew(manifest, stage, id, run, live.uid.clone(), fault, turn),
                 None => {
@@ -385,21 +396,28 @@ fn refused(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRu
         // A CRD of an earlier stage may take a moment to be served; one that a controller brings is awaited in a later stage.
         FaultKind::KindMissing if manifest.kind_may_be_missing() => put_off(run, fault, turn),
         FaultKind::NotFound | FaultKind::Forbidden | FaultKind::Invalid | FaultKind::KindMissing => {
-            let others = stage.tasks.iter().any(|task| {
-                !matches!(task.work, Work::Prune) && task.key != run.key && fault.message.contains(&*task.key.name)
-            });
-            let prunes = stage.tasks.iter().any(|task| matches!(task.work, Work::Prune));
-            if run.put_off == 0 && others {
-                run.put_off = 1;
-                run.state = TaskState::After(fault.clone());
-            } else if run.put_off < 2 && prunes {
-                run.put_off = 2;
-                run.state = TaskState::After(fault.clone());
-            } else {
-                fail(run, format!("could not be applied: {}{}", fault.message, anew::hint(manifest, fault)));
+            if matches!(run.state, TaskState::After(_)) || wait_for_the_stage(stage, run, fault) {
+                return;
             }
+            fail(run, format!("could not be applied: {}{}", fault.message, anew::hint(manifest, fault)));
         }
     }
+}
+
+/// Puts a refused task off for the other objects of its stage if the refusal names one, then for its prunes. False: there is nothing
+/// more to wait for.
+fn wait_for_the_stage(stage: &Stage, run: &mut TaskRun, fault: &Fault) -> bool {
+    let others = stage.tasks.iter().any(|task| {
+        !matches!(task.work, Work::Prune) && task.key != run.key && fault.message.contains(&*task.key.name)
+    });
+    let prunes = stage.tasks.iter().any(|task| matches!(task.work, Work::Prune));
+    run.put_off = match run.put_off {
+        0 if others => 1,
+        0 | 1 if prunes => 2,
+        _ => return false,
+    };
+    run.state = TaskState::After(fault.clone());
+    true
 }
 
 /// Whether a refusal is about fields that may be left out, and there is one among them that was not left out before.
@@ -579,7 +597,7 @@ pub(super) fn may_write(run: &mut TaskRun, turn: &mut Turn<'_>) -> bool {
     true
 }
 
-fn look(manifest: &Manifest, id: TaskId, run: &mut TaskRun, why: Why, turn: &mut Turn<'_>) {
+pub(super) fn look(manifest: &Manifest, id: TaskId, run: &mut TaskRun, why: Why, turn: &mut Turn<'_>) {
     run.state = TaskState::Looking(why);
     let version = Some(manifest.version().to_owned());
     turn.actions.push(Action::Look { task: id, key: run.key.clone(), version });

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Turn;
+use super::apply::belongs_to_another;
 use super::wait::{blocked, is_late, leaving, put_off, waited};
 use crate::engine::action::{Action, Answer, Fault, FaultKind, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Why};
@@ -30,8 +31,15 @@ pub(super) fn answered(manifest: &Arc<Manifest>, id: TaskId, run: &mut TaskRun, 
         Answer::Looked(_, Ok(live)) => {
             let note = if live.is_some() { "labels and annotations applied" } else { "created" };
             run.note = Some(note.to_owned());
+            // I6: what another Application has set on its Namespace is its own.
+            run.refusal = live.as_ref().and_then(|live| belongs_to_another(live, turn)).map(|message| Fault {
+                kind: FaultKind::Conflict,
+                message,
+                retry_after: None,
+            });
             run.state = TaskState::Writing;
-            turn.actions.push(Action::Write { task: id, write: write(manifest, &run.key) });
+            let write = write(manifest, &run.key, run.refusal.is_none());
+            turn.actions.push(Action::Write { task: id, write });
         }
         Answer::Written(_, Ok(_)) => {
             let note = run.note.take().unwrap_or_default();
@@ -39,6 +47,12 @@ pub(super) fn answered(manifest: &Arc<Manifest>, id: TaskId, run: &mut TaskRun, 
         }
         Answer::Looked(_, Err(fault)) => put_off(run, fault, turn),
         Answer::Written(_, Err(fault)) => match fault.kind {
+            FaultKind::Conflict if run.refusal.is_some() => {
+                let whose = run.refusal.take().map(|refusal| refusal.message).unwrap_or_default();
+                let cause =
+                    format!("managedNamespaceMetadata would change what is set already: {}; {whose}", fault.message);
+                run.state = TaskState::Over(Finish::Failed { cause, log: None });
+            }
             FaultKind::Conflict | FaultKind::Exists | FaultKind::Transient => put_off(run, fault, turn),
             FaultKind::NotFound | FaultKind::KindMissing | FaultKind::Forbidden | FaultKind::Invalid => {
                 let cause = format!("could not be created: {}", fault.message);
@@ -69,12 +83,12 @@ pub(super) fn judge(manifest: &Arc<Manifest>, id: TaskId, run: &mut TaskRun, tur
     }
 }
 
-/// The write: what other tools have put onto the Namespace stays.
-pub(super) fn write(manifest: &Arc<Manifest>, key: &ObjectKey) -> Write {
+/// The write: what other tools have put onto the Namespace stays. `force`: values of the same labels and annotations do not.
+pub(super) fn write(manifest: &Arc<Manifest>, key: &ObjectKey, force: bool) -> Write {
     Write::Apply {
         key: key.clone(),
         body: Arc::new(manifest.body.clone()),
-        force: true,
+        force,
         version: None,
         strict: true,
         keeps: None,

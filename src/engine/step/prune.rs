@@ -1,7 +1,7 @@
 //! A prune: a member that is no longer wanted is deleted with its uid and resourceVersion, and awaited until it is gone.
 
 use super::Turn;
-use super::wait::{blocked, fail, is_late, leaving, put_off, waited};
+use super::wait::{blocked, fail, is_contended, is_late, leaving, put_off, waited};
 use crate::api::annotations as keys;
 use crate::engine::action::{Action, Answer, Fault, FaultKind, Propagation, TaskId, Write};
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Why};
@@ -159,6 +159,7 @@ fn refused(id: TaskId, run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
     match fault.kind {
         FaultKind::NotFound | FaultKind::KindMissing => done(run, "pruned"),
         // It has changed since we saw it: look again, then decide.
+        FaultKind::Conflict | FaultKind::Exists if is_contended(run) => put_off(run, fault, turn),
         FaultKind::Conflict | FaultKind::Exists => look(id, run, turn),
         FaultKind::Transient => put_off(run, fault, turn),
         FaultKind::Forbidden | FaultKind::Invalid => fail(run, format!("could not be deleted: {}", fault.message)),

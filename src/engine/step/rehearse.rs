@@ -195,7 +195,7 @@ fn write(task: &Task, phase: Phase, attempt: &Attempt, turn: &Turn<'_>) -> Optio
                 propagation: turn.operation.options.propagation,
             })
         }
-        Work::Namespace(manifest) => Some(namespace::write(manifest, &task.key)),
+        Work::Namespace(manifest) => Some(namespace::write(manifest, &task.key, true)),
         Work::Apply(manifest) => {
             if live.is_some_and(|live| turn.is_carried(manifest, live)) {
                 return None;

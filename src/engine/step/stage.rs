@@ -375,6 +375,12 @@ fn wind_down(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>, stop: Op
                 | TaskState::Leaving { .. }
                 | TaskState::Waiting
                 | TaskState::Recording { then: Then::Create, .. } => true,
+                TaskState::After(_) if run.recreating => {
+                    // Its next refusal is the last one: nothing of the stage is to come.
+                    run.put_off = u8::MAX;
+                    start(task, stage, id, run, turn);
+                    false
+                }
                 TaskState::After(fault) => {
                     let cause = fault.message.clone();
                     run.state = TaskState::Over(Finish::Failed { cause, log: None });

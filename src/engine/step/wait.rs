@@ -45,6 +45,15 @@ pub(super) fn put_off(run: &mut TaskRun, fault: &Fault, turn: &mut Turn<'_>) {
     run.state = TaskState::Backoff { until, fault: fault.clone() };
 }
 
+/// A conflict: looked at, and tried again at once, but not for ever. Whether it is time for a pause now.
+pub(super) fn is_contended(run: &mut TaskRun) -> bool {
+    run.conflicts = run.conflicts.saturating_add(1);
+    run.conflicts > AT_ONCE && run.conflicts.is_multiple_of(2)
+}
+
+/// So many conflicts of one task are looked at without a pause.
+const AT_ONCE: u32 = 5;
+
 /// That an object is on its way out, and what holds it.
 pub(super) fn leaving(what: &str, live: Option<&Live>) -> String {
     match live.and_then(|live| live.deleting.as_ref()).filter(|held_by| !held_by.is_empty()) {

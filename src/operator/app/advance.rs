@@ -1,7 +1,6 @@
 //! One step of the attempt that runs: what was seen goes to the engine, and what it decides is carried out.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::time::Instant;
@@ -28,7 +27,7 @@ impl Actor {
         }
         let tenants = self.tenants(&attempt);
         let since = lifecycle::approvals_count_since(&self.application, &attempt.operation, &self.history);
-        let approved = lifecycle::approved_since(&self.application, since);
+        let approved = lifecycle::approved_between(&self.application, since, now);
         let kinds = self.shared.discovery.known();
         let view = self.shared.view.clone();
         let name_of = |id: &str| view.name_of(id);
@@ -51,9 +50,7 @@ impl Actor {
         self.attempt = Some(step.state.attempt);
         self.writer.dirty |= seen_something || !step.actions.is_empty();
         if let Some(wake) = step.wake {
-            let pause = Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO);
-            let at = Instant::now() + pause;
-            self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+            self.wake_at(wake);
         }
         let performer = self.performer();
         for action in step.actions {

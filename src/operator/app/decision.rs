@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::{Actor, Sourced, Waiting, now};
@@ -15,6 +13,9 @@ use crate::engine::heal::{Heal, Memory};
 use crate::engine::lifecycle::{self, Departure, Next, Situation};
 use crate::engine::object::ObjectKey;
 use crate::engine::report;
+
+/// The pause before it is looked again whether a Namespace is still kept for the sake of another Application; no request is made for it.
+const TENANTS_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_mins(1);
 
 /// What self-heal knows while no operation runs.
 #[derive(Default)]
@@ -40,8 +41,11 @@ impl Actor {
     /// Decides what the Application needs next, and begins it.
     pub(super) async fn decide(&mut self) {
         let heal = self.judge_drift();
-        let Some(source) = &self.source else { return };
         let application = self.application.clone();
+        if let Some(at) = lifecycle::approval_to_come(&application, now()) {
+            self.wake_at(at);
+        }
+        let Some(source) = &self.source else { return };
         self.taken = self.taken.take().filter(|_| application.operation.is_some());
         let ended = self.last.as_ref().filter(|last| last.phase.is_ended());
         let approved = ended.is_some_and(|ended| lifecycle::approved_between(&application, ended.started_at, now()));
@@ -57,6 +61,7 @@ impl Actor {
             key.kind.is("", "Namespace") && self.shared.view.tenant_of(&key.name, &self.owner).is_some()
         };
         let would_prune = prunes.iter().any(|key| !is_kept(key));
+        let looks_again = !would_prune && !prunes.is_empty();
         let running = self.attempt.as_ref().map(|attempt| &attempt.operation);
         let running = running.or_else(|| self.waiting.as_ref().map(|waiting| &waiting.operation));
         if let Some(departure @ (Departure::Release | Departure::Gone)) = lifecycle::departure(&application) {
@@ -101,6 +106,10 @@ impl Actor {
                     self.writer.hurry();
                 }
             }
+        }
+        if looks_again {
+            // Nothing tells when the other one has left.
+            self.wake_at(now().checked_add(TENANTS_AGAIN).unwrap_or_else(|_| now()));
         }
     }
 
@@ -148,8 +157,7 @@ impl Actor {
             self.writer.dirty = true;
         }
         if let Some(wake) = verdict.wake {
-            let at = Instant::now() + Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO);
-            self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+            self.wake_at(wake);
         }
         verdict.heal
     }

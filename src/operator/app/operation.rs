@@ -158,14 +158,16 @@ impl Actor {
                     .filter(|(key, _)| elsewhere(key))
                     .map(|(key, live)| (key.clone(), live.clone()))
                     .collect();
-                Plan::deletion(desired, &members, &self.owner, &options)
+                Plan::deletion(desired, &members, &self.owner, destination, &options)
             }
-            desired => Plan::deletion(desired, members, &self.owner, &options),
+            desired => Plan::deletion(desired, members, &self.owner, destination, &options),
         });
         let timeouts = self.application.timeouts();
         let now = now();
         let plan = match &operation.heal {
-            Some(heal) => heal::restricted(plan, &heal.objects, &self.healing.memory.waiting(now)),
+            Some(heal) => {
+                heal::restricted(plan, &heal.objects, &self.healing.memory.waiting(now), options.destination_exists)
+            }
             None => plan,
         };
         let grace_until = if resumed.is_some() { now.checked_add(GRACE).unwrap_or(now) } else { now };
@@ -232,7 +234,8 @@ impl Actor {
             Stop::Deleted => "ended, because the Application is being deleted".to_owned(),
         };
         if waiting.operation.deletion {
-            // What follows is that the Application goes.
+            // What follows is that the Application goes: nothing else tells the next round.
+            self.wake = Some(Instant::now());
             return;
         }
         self.fail_unplanned(&waiting.operation, message).await;

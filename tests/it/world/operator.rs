@@ -332,11 +332,11 @@ impl Operator {
 
     fn attempt(&self, operation: Operation, round: Round<'_>) -> Attempt {
         let plan = if operation.deletion {
-            Plan::deletion(Some(round.desired), &self.view, &self.owner, &operation.options)
+            Plan::deletion(Some(round.desired), &self.view, &self.owner, super::NAMESPACE, &operation.options)
         } else {
             let plan = self.sync_plan(&operation.options, round);
             match &operation.heal {
-                Some(heal) => heal::restricted(plan, &heal.objects, &self.repairs.waiting(round.now)),
+                Some(heal) => heal::restricted(plan, &heal.objects, &self.repairs.waiting(round.now), false),
                 None => plan,
             }
         };
@@ -423,6 +423,7 @@ impl Operator {
             last: self.last.as_ref(),
             attempted: None,
             history: &self.history,
+            kept_destination: None,
             contested: None,
             conditions: &[],
         })
