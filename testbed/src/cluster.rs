@@ -32,11 +32,14 @@ pub struct Options {
     pub fsync: bool,
     /// Keeps the state's folder after the end.
     pub keep: bool,
+    /// Only etcd and kube-apiserver, for tests of what the server itself does: nobody else changes an object, and there are
+    /// no nodes, StorageClasses and service accounts but those that a test creates.
+    pub bare: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 3, fsync: false, keep: false }
+        Self { nodes: 3, fsync: false, keep: false, bare: false }
     }
 }
 
@@ -52,8 +55,8 @@ pub struct Testbed {
 }
 
 impl Testbed {
-    /// Starts a cluster and waits until its nodes are Ready and pods can be created in the namespace `default`. Builds the
-    /// control plane first where it is missing. The log server is a task of the runtime that calls this.
+    /// Starts a cluster and waits until its nodes are Ready and pods can be created in the namespace `default` (of a bare one,
+    /// until it serves). Builds the control plane first where it is missing. The log server is a task of the runtime that calls this.
     ///
     /// Fails with the last lines of a component's log when that ends or the cluster is not usable within 90 seconds.
     pub async fn start(options: Options) -> Result<Self> {
@@ -116,12 +119,15 @@ impl Testbed {
         let client = kubeconfig::client(&layout.kubeconfig("root")).await?;
         wait(deadline, &keeper, dir.path(), async || Ok(not_serving(&client).await)).await?;
 
-        keeper.start("kwok", layout.kwok(), &layout.log("kwok"))?;
-        let log = layout.log("kube-controller-manager");
-        keeper.start("kube-controller-manager", layout.kube_controller_manager(), &log)?;
-        keeper.start("kube-scheduler", layout.kube_scheduler(), &layout.log("kube-scheduler"))?;
         let kubelet = tokio::spawn(kubelet::serve(listener, kubelet::tls(&layout.certificates)?, client.clone()));
-        objects::create(&client, options.nodes).await?;
+        objects::create_admin(&client).await?;
+        if !options.bare {
+            keeper.start("kwok", layout.kwok(), &layout.log("kwok"))?;
+            let log = layout.log("kube-controller-manager");
+            keeper.start("kube-controller-manager", layout.kube_controller_manager(), &log)?;
+            keeper.start("kube-scheduler", layout.kube_scheduler(), &layout.log("kube-scheduler"))?;
+            objects::create_equipment(&client, options.nodes).await?;
+        }
 
         let (namespace, name) = objects::ADMIN;
         let token = kubeconfig::request_token(&client, namespace, name, TOKEN_SECONDS).await?;
@@ -129,7 +135,9 @@ impl Testbed {
         let service_account_kubeconfig = layout.kubeconfig("admin");
         let ca = &layout.certificates.ca;
         kubeconfig::write_for_token(&service_account_kubeconfig, &layout.server(), ca, &user, &token)?;
-        wait(deadline, &keeper, dir.path(), async || objects::missing(&client, options.nodes).await).await?;
+        if !options.bare {
+            wait(deadline, &keeper, dir.path(), async || objects::missing(&client, options.nodes).await).await?;
+        }
 
         let connection = Connection {
             kubeconfig: layout.kubeconfig("root"),

@@ -14,9 +14,30 @@ use crate::stages::PROVISIONER;
 /// Namespace and name of the administrator.
 pub(crate) const ADMIN: (&str, &str) = ("kube-system", "testbed-admin");
 
-/// Creates all of them. Nodes become Ready once KWOK runs.
-pub(crate) async fn create(client: &Client, nodes: u32) -> Result<()> {
+/// Creates the administrator.
+pub(crate) async fn create_admin(client: &Client) -> Result<()> {
     let (namespace, name) = ADMIN;
+    create_one::<ServiceAccount>(
+        Api::namespaced(client.clone(), namespace),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}),
+    )
+    .await?;
+    create_one::<ClusterRoleBinding>(
+        Api::all(client.clone()),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"kind": "ServiceAccount", "namespace": namespace, "name": name}],
+        }),
+    )
+    .await?;
+    Ok(())
+}
+
+/// Creates the nodes, which become Ready once KWOK runs, and the StorageClasses.
+pub(crate) async fn create_equipment(client: &Client, nodes: u32) -> Result<()> {
     for number in 1..=nodes {
         let hostname = format!("node-{number}");
         create_one::<Node>(
@@ -34,22 +55,6 @@ pub(crate) async fn create(client: &Client, nodes: u32) -> Result<()> {
         )
         .await?;
     }
-    create_one::<ServiceAccount>(
-        Api::namespaced(client.clone(), namespace),
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}),
-    )
-    .await?;
-    create_one::<ClusterRoleBinding>(
-        Api::all(client.clone()),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"kind": "ServiceAccount", "namespace": namespace, "name": name}],
-        }),
-    )
-    .await?;
     for (class, mode, default) in [("standard", "WaitForFirstConsumer", "true"), ("immediate", "Immediate", "false")] {
         create_one::<StorageClass>(
             Api::all(client.clone()),

@@ -48,7 +48,7 @@ pub(crate) async fn serve(args: ServeArgs) -> Result<()> {
     let mut stop = Stop::new(args.stop_on_stdin_eof)?;
     let ClusterArgs { nodes, fsync, keep } = args.cluster;
     let testbed = tokio::select! {
-        started = Testbed::start(Options { nodes, fsync, keep }) => started?,
+        started = Testbed::start(Options { nodes, fsync, keep, bare: false }) => started?,
         () = stop.asked() => return Ok(()),
     };
     let connection = testbed.connection();
