@@ -20,6 +20,7 @@ mod hooks_kept;
 mod options;
 mod ownership;
 mod prunes;
+mod recorded;
 mod refusals;
 mod support;
 mod verdicts;

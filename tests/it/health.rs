@@ -1,140 +1,19 @@
 //! The health rules against objects as an API server returns them: one YAML file a case under `tests/it/health/`, of two documents, what
 //! is expected and the object.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use swell::api::HealthCheck;
-use swell::cluster::sandbox::Sandbox;
-use swell::engine::health::checks::{Checks, judge};
 use swell::engine::health::{
-    Completion, Facts, Gate, Health, Verdict, assess, completion, has_rule, observed_generation, rule_version,
-    runs_to_end, tracks_generation,
+    Facts, Health, Verdict, assess, completion, has_rule, observed_generation, rule_version, runs_to_end,
+    tracks_generation,
 };
 
-/// The first document of a case.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    expect: Expect,
-    /// A health check of the Application, for cases under `check/`.
-    check: Option<CheckOfCase>,
-    #[serde(default)]
-    facts: FactsOfCase,
-}
+#[path = "../cases.rs"]
+mod cases;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Expect {
-    health: Expected,
-    #[serde(default)]
-    reason: String,
-    /// Compared where it is given.
-    message: Option<String>,
-    #[serde(default)]
-    terminal: bool,
-    #[serde(default = "gating")]
-    gate: Gate,
-    #[serde(default = "yes")]
-    judged: bool,
-    /// Required for kinds that run to an end, and for no others.
-    completion: Option<End>,
-    /// Compared where it is given.
-    observed_generation: Option<i64>,
-    /// Where the object comes from.
-    source: Source,
-    /// Why it could not be recorded.
-    because: Option<String>,
-}
-
-/// `none` is for a kind without health.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Expected {
-    Health(Health),
-    None(NoHealth),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum NoHealth {
-    None,
-}
-
-#[derive(Debug, Deserialize, PartialEq)]
-enum End {
-    Running,
-    Succeeded,
-    Failed,
-}
-
-/// `recorded`: what a real API server (1.37) returned, times, uid and resourceVersion made stable; `derived`: written after its types and
-/// defaults, because it could not be recorded.
-#[derive(Deserialize, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum Source {
-    Recorded,
-    Derived,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CheckOfCase {
-    current: String,
-    in_progress: Option<String>,
-    failed: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FactsOfCase {
-    #[serde(default)]
-    late_binding_classes: BTreeSet<String>,
-    default_class: Option<String>,
-}
-
-fn gating() -> Gate {
-    Gate::Gating
-}
-
-fn yes() -> bool {
-    true
-}
-
-struct Case {
-    name: String,
-    head: Head,
-    object: Value,
-}
-
-fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/health")
-}
-
-fn cases() -> Vec<Case> {
-    let entries = |directory: PathBuf| -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(directory).expect("a directory of cases");
-        entries.map(|entry| entry.expect("an entry of it").path()).collect()
-    };
-    let files = entries(directory()).into_iter().flat_map(entries);
-    let mut found = files.map(|path| case(&path)).collect::<Result<Vec<_>, _>>().expect("every case is well formed");
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
-}
-
-fn case(path: &Path) -> Result<Case, String> {
-    let name = path.strip_prefix(directory()).unwrap_or(path).display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|error| format!("{name}: {error}"))?;
-    let [head, object] = <[Value; 2]>::try_from(documents)
-        .map_err(|documents| format!("{name}: {} documents, there must be two", documents.len()))?;
-    let head = serde_json::from_value(head).map_err(|error| format!("{name}: {error}"))?;
-    Ok(Case { name, head, object })
-}
+use cases::{Case, Expected, Source, cases, mismatches};
 
 fn group_and_kind(object: &Value) -> (&str, &str) {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
@@ -144,69 +23,8 @@ fn group_and_kind(object: &Value) -> (&str, &str) {
 #[test]
 fn every_case_has_its_expected_verdict() {
     let cases = cases();
-    let mut wrong = Vec::new();
-    for Case { name, head: Head { expect, facts, check }, object } in &cases {
-        let mut differ = |what: &str, expected: String, found: String| {
-            if expected != found {
-                wrong.push(format!("{name}: {what}: expected {expected}, found {found}"));
-            }
-        };
-        let facts = Facts {
-            late_binding_classes: facts.late_binding_classes.clone(),
-            default_class: facts.default_class.clone(),
-        };
-        let by_check = check.as_ref().map(|check| judged(check, object));
-        let found = by_check.as_ref().map_or_else(|| assess(object, &facts), |(verdict, _)| Some(verdict.clone()));
-        match (&expect.health, &found) {
-            (Expected::Health(health), Some(verdict)) => {
-                differ("health", health.to_string(), verdict.health.to_string());
-                differ("reason", expect.reason.clone(), verdict.reason.clone());
-                if let Some(message) = &expect.message {
-                    differ("message", message.clone(), verdict.message.clone());
-                }
-                differ("terminal", expect.terminal.to_string(), verdict.terminal.to_string());
-                differ("gate", format!("{:?}", expect.gate), format!("{:?}", verdict.gate));
-                differ("judged", expect.judged.to_string(), verdict.judged.to_string());
-            }
-            (Expected::None(NoHealth::None), None) => {}
-            (expected, found) => differ("verdict", format!("{expected:?}"), format!("{found:?}")),
-        }
-        let end =
-            by_check.map_or_else(|| completion(object), |(_, completion)| completion).map(
-                |completion| match completion {
-                    Completion::Running => End::Running,
-                    Completion::Succeeded => End::Succeeded,
-                    Completion::Failed { .. } => End::Failed,
-                },
-            );
-        differ("completion", format!("{:?}", expect.completion), format!("{end:?}"));
-        if let Some(generation) = expect.observed_generation {
-            differ(
-                "observed_generation",
-                format!("{:?}", Some(generation)),
-                format!("{:?}", observed_generation(object)),
-            );
-        }
-    }
+    let wrong: Vec<_> = cases.iter().flat_map(|case| mismatches(case, &case.object)).collect();
     assert!(wrong.is_empty(), "{} mismatches in {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
-}
-
-/// What a health check says of an object, evaluated in the real sandbox.
-fn judged(check: &CheckOfCase, object: &Value) -> (Verdict, Option<Completion>) {
-    let text = |field: &str| object[field].as_str().expect("an object").to_owned();
-    let (checks, mistakes) = Checks::read(&[HealthCheck {
-        api_version: text("apiVersion"),
-        kind: text("kind"),
-        current: check.current.clone(),
-        in_progress: check.in_progress.clone(),
-        failed: check.failed.clone(),
-    }]);
-    assert_eq!(mistakes, []);
-    let (_, check) = checks.iter().next().expect("one check");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let sandbox = Sandbox::new(env!("CARGO_BIN_EXE_swell").into()).with_time(Duration::from_mins(1));
-    let (verdict, end) = judge(object, check, &runtime.block_on(sandbox.find("shop/app", check, object)).finding);
-    (verdict, end.or_else(|| completion(object)))
 }
 
 #[test]
