@@ -1,5 +1,45 @@
 //! The keys of every annotation and label that Swell writes or reads. Names only: the engine parses the values.
 
+/// Native keys that may stand on a manifest: those that it is given, and those that one exported from a cluster brings along.
+pub const ON_OBJECTS: &[&str] = &[
+    WAVE,
+    HOOK,
+    HOOK_DELETE_POLICY,
+    SYNC_OPTIONS,
+    TIMEOUT,
+    GATE,
+    RUN,
+    SETTLE,
+    CONFLICTS,
+    ADOPT_BY,
+    REVISION,
+    APPLIED,
+    OPERATION,
+    ATTEMPT,
+    PHASE,
+    TTL,
+];
+/// Native keys that may stand on an Application; an Application can be a manifest too.
+pub const ON_APPLICATIONS: &[&str] = &[RELEASE];
+/// Keys of Argo CD and Helm that have an effect here.
+pub const ACCEPTED: &[&str] = &[
+    ARGO_SYNC_WAVE,
+    ARGO_HOOK,
+    ARGO_HOOK_DELETE_POLICY,
+    ARGO_SYNC_OPTIONS,
+    ARGO_IGNORE_HEALTHCHECK,
+    ARGO_IGNORE_RESTART_POLICY,
+    ARGO_COMPARE_OPTIONS,
+    ARGO_DELETION_APPROVED,
+    ARGO_REFRESH,
+    ARGO_SKIP_RECONCILE,
+    ARGO_MIGRATION_MANAGER,
+    HELM_HOOK,
+    HELM_HOOK_WEIGHT,
+    HELM_HOOK_DELETE_POLICY,
+    HELM_RESOURCE_POLICY,
+];
+
 // ---- Native annotations, on manifests. The native one wins over an accepted one of the same meaning.
 
 /// Annotation: the wave inside the phase, an integer; 0 when not given.

@@ -184,6 +184,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// What waits for a person's confirmation, and how to give it.
+    pub fn waits_for_a_person(&self) -> Option<String> {
+        let waits = |run: &&TaskRun| matches!(run.state, TaskState::Confirming);
+        let first = self.runs.iter().find(waits)?;
+        let more = self.runs.iter().filter(waits).count() - 1;
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        Some(format!("{}{more}: {}", first.key, first.blocked.as_ref()?.reason))
+    }
+
     /// The stage that runs.
     pub fn stage<'a>(&self, plan: &'a Plan) -> &'a Stage {
         let stages = if self.sync_fail { &plan.sync_fail } else { &plan.stages };

@@ -249,7 +249,7 @@ fn manifest(
     let mut settings = Settings::parse(&annotations).map_err(|bad| {
         bad.into_iter()
             .map(|bad| {
-                let line = document.annotations.get(bad.key).copied().unwrap_or(position.line);
+                let line = document.annotations.get(&*bad.key).copied().unwrap_or(position.line);
                 refuse(line, format!("annotation {}: {}", bad.key, bad.message))
             })
             .collect::<Vec<_>>()

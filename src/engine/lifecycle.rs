@@ -1,13 +1,16 @@
 //! What an Application needs next: an operation to start, a request to take up, or nothing. One decision for each round, pure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::action::Propagation;
 use super::attempt::{Operation, Stop};
+use super::desired::Desired;
 use super::heal::Heal;
-use super::plan::Options;
+use super::object::GroupKind;
+use super::plan::{Options, RESOURCES_OF_REQUEST};
 use super::settings::{self, Consent, parse_option};
 use crate::api::{self, Application, OperationPhase, OperationState};
 
@@ -141,8 +144,19 @@ pub fn attempted(ended: &OperationState) -> Option<api::Attempted> {
 /// Whether an operation is a dry run, or about some objects only.
 pub fn is_partial(state: &OperationState) -> bool {
     let request = state.operation.as_ref().and_then(|operation| operation.sync.as_ref());
-    request.is_some_and(|request| request.dry_run || !request.resources.is_empty())
+    is_refused_request(state) || request.is_some_and(|request| request.dry_run || !request.resources.is_empty())
 }
+
+/// Whether an operation ended because what was asked for cannot be: nothing was done, and nothing is said about the Application.
+pub fn is_refused_request(state: &OperationState) -> bool {
+    let refused = |message: &String| message.starts_with(OF_REQUEST) || message.starts_with(RESOURCES_OF_REQUEST);
+    state.phase == OperationPhase::Failed
+        && state.operation.is_some()
+        && state.sync_result.is_none()
+        && state.message.as_ref().is_some_and(refused)
+}
+
+const OF_REQUEST: &str = "operation.sync.syncOptions";
 
 /// Whether an operation writes nothing.
 pub fn is_dry_run(state: &OperationState) -> bool {
@@ -229,21 +243,50 @@ pub fn retry_at(application: &Application, operation: &Operation, now: Timestamp
     now.checked_add(pause.min(retry.max_duration)).ok()
 }
 
-/// What there is to say of the options of an Application that do nothing.
-pub fn remarks(application: &Application) -> Vec<String> {
+/// What there is to say of the options and annotations of an Application that do nothing, and of what it names and its source has not.
+pub fn remarks(application: &Application, desired: Option<&Desired>) -> Vec<String> {
     let remark = |item: &String| {
         let (name, value) = parse_option(item).ok()?;
         Some(format!("spec.syncPolicy.syncOptions: {}", settings::remark(name, value)?))
     };
-    application.sync_options().iter().filter_map(remark).collect()
+    let mut remarks: Vec<_> = application.sync_options().iter().filter_map(remark).collect();
+    remarks.extend(settings::misspelt::on_application(application.metadata.annotations.iter().flatten()));
+    remarks.extend(desired.into_iter().flat_map(|desired| nearly_in_source(application, desired)));
+    remarks
+}
+
+/// Checks and differences about a kind that the source has not, but nearly: they would be for nothing, and nobody would know.
+fn nearly_in_source(application: &Application, desired: &Desired) -> Vec<String> {
+    let kinds: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key.kind).collect();
+    let remark = |place: String, group: &str, kind: &str| {
+        let is_there = kinds.iter().any(|there| there.is(group, kind));
+        let wildcard = group.contains('*') || kind.contains('*');
+        let close = |there: &&&GroupKind| {
+            let slips =
+                strsim::damerau_levenshtein(&there.kind, kind) + strsim::damerau_levenshtein(&there.group, group);
+            slips <= 2 || *there.kind == *kind
+        };
+        let near = kinds.iter().find(close).filter(|_| !is_there && !wildcard)?;
+        let group_of = if group.is_empty() { String::new() } else { format!(".{group}") };
+        Some(format!("{place}: the source has no {kind}{group_of}; did you mean {near}?"))
+    };
+    let checks = application.spec.health_checks.iter().enumerate().filter_map(|(index, check)| {
+        let group = check.api_version.split_once('/').map_or("", |(group, _)| group);
+        remark(format!("spec.healthChecks[{index}]"), group, &check.kind)
+    });
+    let differences = application.spec.ignore_differences.iter().enumerate().filter_map(|(index, difference)| {
+        let group = difference.group.as_str();
+        remark(format!("spec.ignoreDifferences[{index}]"), group, &difference.kind)
+    });
+    checks.chain(differences).collect()
 }
 
 /// The options of a plan: those of the request where it names any, else the Application's. An error names the option that cannot be understood.
 pub fn options(application: &Application, request: Option<&api::SyncOperation>) -> Result<Options, String> {
     let automated = application.automated();
-    let listed = match request {
-        Some(request) if !request.sync_options.is_empty() => &request.sync_options,
-        _ => application.sync_options(),
+    let (listed, place) = match request {
+        Some(request) if !request.sync_options.is_empty() => (&request.sync_options[..], OF_REQUEST),
+        _ => (application.sync_options(), "spec.syncPolicy.syncOptions"),
     };
     let annotations = application.metadata.annotations.as_ref();
     let mut options = Options {
@@ -254,7 +297,7 @@ pub fn options(application: &Application, request: Option<&api::SyncOperation>) 
         ..Options::default()
     };
     for item in listed {
-        let (name, value) = parse_option(item).map_err(|message| format!("spec.syncPolicy.syncOptions: {message}"))?;
+        let (name, value) = parse_option(item).map_err(|message| format!("{place}: {message}"))?;
         let on = value == "true";
         let consent = Consent::of(value);
         match name {
@@ -436,7 +479,7 @@ mod tests {
         let app =
             application(json!({"spec": {"syncPolicy": {"syncOptions": ["ServerSideApply=false", "PruneLast=true"]}}}));
         let said = "spec.syncPolicy.syncOptions: ServerSideApply=false has no effect: everything is applied on the server's side";
-        assert_eq!(remarks(&app), [said]);
+        assert_eq!(remarks(&app, None), [said]);
     }
 
     #[test]

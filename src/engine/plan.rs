@@ -279,13 +279,23 @@ impl Plan {
     pub fn unmatched(desired: &Desired, members: &Members, owner: &Owner, options: &Options) -> Option<String> {
         let mut keys = desired.manifests.iter().map(|manifest| &manifest.key).collect::<BTreeSet<_>>();
         keys.extend(members.iter().filter(|(_, live)| live.is_member(owner)).map(|(key, _)| key));
+        let is_hook = |key: &ObjectKey| {
+            let manifest = desired.places.get(key).and_then(|place| desired.manifests.get(*place));
+            manifest.is_some_and(|manifest| matches!(manifest.settings.class, Class::Hook(_)))
+        };
+        let mut named = keys.iter().filter(|key| options.selects(key)).peekable();
+        if !options.only.is_empty() && named.peek().is_some() && named.all(|key| is_hook(key)) {
+            return Some(format!(
+                "{RESOURCES_OF_REQUEST}: only hooks are named, and hooks do not run in a sync of some objects; ask for a sync of all"
+            ));
+        }
         let (index, resource) =
             options.only.iter().enumerate().find(|(_, resource)| !keys.iter().any(|key| names(resource, key)))?;
         let kind = GroupKind::new(&resource.group, &resource.kind);
         let place = resource.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
         let near = keys.iter().find(|key| key.kind.kind == kind.kind || *key.name == *resource.name);
         let near = near.map(|key| format!("; there is {key}")).unwrap_or_default();
-        Some(format!("operation.sync.resources[{index}]: the Application has no {kind} {place}{}{near}", resource.name))
+        Some(format!("{RESOURCES_OF_REQUEST}[{index}]: the Application has no {kind} {place}{}{near}", resource.name))
     }
 
     /// Whether the plan has hooks or more than one stage, so that it is rehearsed before the first write.
@@ -398,6 +408,9 @@ impl Placed {
         key(self).cmp(&key(other)).then_with(|| self.task.key.cmp(&other.task.key))
     }
 }
+
+/// How the message begins about resources that were asked for and are not there.
+pub const RESOURCES_OF_REQUEST: &str = "operation.sync.resources";
 
 /// O10: the Namespace that nobody's manifest brings, before everything else of PreSync.
 fn destination_namespace(desired: &Desired, destination: &str, options: &Options) -> Option<Placed> {

@@ -159,12 +159,13 @@ pub fn previewed(attempt: &Attempt) -> String {
         attempt.rows.iter().filter(said).count()
     };
     format!(
-        "dry run: {} would be created, {} changed, {} deleted, {} unchanged, {} hooks would run; nothing was written",
+        "dry run: {} would be created, {} changed, {} deleted, {} unchanged, {} {} would run; nothing was written",
         would("would be created"),
         would("would be changed") + would("would be deleted and made anew"),
         would("would be deleted") - would("would be deleted and made anew"),
         would("unchanged"),
         would("would run"),
+        if would("would run") == 1 { "hook" } else { "hooks" },
     )
 }
 
@@ -426,7 +427,8 @@ fn word(health: Health) -> HealthStatus {
     }
 }
 
-fn seconds(time: Timestamp) -> String {
+/// A time of the day, for messages.
+pub fn seconds(time: Timestamp) -> String {
     time.strftime("%H:%M:%SZ").to_string()
 }
 
@@ -452,6 +454,7 @@ fn shortened(mut text: String, limit: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::lifecycle;
     use serde_json::json;
 
     fn ended(id: &str, heal: Option<&str>, phase: &str) -> OperationState {
@@ -479,6 +482,19 @@ mod tests {
         }
         let told: Vec<_> = history.iter().map(|entry| (entry.id.as_str(), entry.self_heals)).collect();
         assert_eq!(told, [("g", Some(1)), ("f", None), ("e", None), ("d", Some(1)), ("c", Some(2))]);
+    }
+
+    #[test]
+    fn h7_a_request_that_cannot_be_says_nothing_of_the_application() {
+        let refused = |message: &str| {
+            let mut state = ended("b", None, "Failed");
+            state.message = Some(message.to_owned());
+            state.operation = serde_json::from_value(json!({"sync": {"syncOptions": ["Prun=false"]}})).unwrap();
+            lifecycle::is_refused_request(&state) && lifecycle::attempted(&state).is_none()
+        };
+        assert!(refused("operation.sync.syncOptions: \"Prun=false\" is not a sync option"));
+        assert!(refused("operation.sync.resources[0]: the Application has no ConfigMap x"));
+        assert!(!refused("the source holds no manifest"));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The annotations of one manifest, parsed once: hook phases, wave, delete policies, options. A value that cannot be
 //! understood is an error that names the nearest valid one (V3), never a default.
 
+pub(super) mod misspelt;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -148,7 +151,7 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadAnnotation {
     /// The annotation's key.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// What is wrong and what would be right.
     pub message: String,
 }
@@ -170,6 +173,11 @@ impl Settings {
         );
         let settle = reader.duration(keys::SETTLE);
         let conflicts = reader.word(keys::CONFLICTS, &[("Force", Conflicts::Force), ("Fail", Conflicts::Fail)]);
+        reader.bad.extend(misspelt::refused(annotations));
+        reader.warnings.extend(misspelt::told(annotations));
+        if class == Class::Plain && !delete_policies.is_empty() {
+            reader.warnings.push("a hook delete policy has no effect on an object that is no hook".to_owned());
+        }
         if !reader.bad.is_empty() {
             return Err(reader.bad);
         }
@@ -312,8 +320,8 @@ impl Reader<'_> {
         self.annotations.get(key).map(String::as_str)
     }
 
-    fn refuse(&mut self, key: &'static str, message: String) {
-        self.bad.push(BadAnnotation { key, message });
+    fn refuse(&mut self, key: impl Into<Cow<'static, str>>, message: String) {
+        self.bad.push(BadAnnotation { key: key.into(), message });
     }
 
     /// C2 to C7, C10, V3: the native annotation wins over Argo CD's, which wins over Helm's.
@@ -569,6 +577,12 @@ mod tests {
     }
 
     #[test]
+    fn d1_a_delete_policy_on_an_object_that_is_no_hook_is_told() {
+        let parsed = parse(&[("argocd.argoproj.io/hook-delete-policy", "HookSucceeded")]).unwrap();
+        assert_eq!(parsed.warnings, ["a hook delete policy has no effect on an object that is no hook"]);
+    }
+
+    #[test]
     fn c3_to_c7_classification_follows_argo_cd() {
         let argo = "argocd.argoproj.io/hook";
         assert_eq!(class(&[]), Class::Plain);
@@ -641,7 +655,7 @@ mod tests {
         let bad =
             parse(&[("swell.dev/wave", "x"), ("swell.dev/timeout", "soon"), ("swell.dev/gate", "maybe")]).unwrap_err();
         assert_eq!(
-            bad.iter().map(|b| b.key).collect::<Vec<_>>(),
+            bad.iter().map(|b| &*b.key).collect::<Vec<_>>(),
             ["swell.dev/wave", "swell.dev/timeout", "swell.dev/gate"]
         );
     }
@@ -684,9 +698,10 @@ mod tests {
             assert_eq!(warnings(&[one, (other, agrees)]), Vec::<String>::new());
             assert_eq!(warnings(&[one, (other, contradicts)]), said(one.0, other, what));
         }
-        let native = (keys::HOOK_DELETE_POLICY, "HookSucceeded");
-        assert_eq!(warnings(&[native, (keys::HELM_HOOK_DELETE_POLICY, "hook-succeeded")]), Vec::<String>::new());
-        let differs = warnings(&[native, (keys::ARGO_HOOK_DELETE_POLICY, "HookFailed")]);
+        let (hook, native) = ((keys::HOOK, "PreSync"), (keys::HOOK_DELETE_POLICY, "HookSucceeded"));
+        let agrees = warnings(&[hook, native, (keys::HELM_HOOK_DELETE_POLICY, "hook-succeeded")]);
+        assert_eq!(agrees, Vec::<String>::new());
+        let differs = warnings(&[hook, native, (keys::ARGO_HOOK_DELETE_POLICY, "HookFailed")]);
         assert_eq!(differs, said(keys::HOOK_DELETE_POLICY, keys::ARGO_HOOK_DELETE_POLICY, "delete policies"));
     }
 

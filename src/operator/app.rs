@@ -81,6 +81,8 @@ pub(super) struct Actor {
     healing: Healing,
     /// The last Event about a self-heal, and when it was told.
     told: Option<(String, Timestamp)>,
+    /// The operation and attempt of which was told that it waits for a person.
+    confirming: Option<(String, i64)>,
     answers: FuturesUnordered<BoxFuture<'static, (u64, Option<Answer>)>>,
     /// Number of the attempt whose answers count: tasks of different attempts have the same names.
     serial: u64,
@@ -162,6 +164,7 @@ impl Actor {
             history: Vec::new(),
             healing: Healing::default(),
             told: None,
+            confirming: None,
             answers: FuturesUnordered::new(),
             serial: 0,
             called_off: CancellationToken::new(),

@@ -164,12 +164,7 @@ async fn o9_what_is_odd_about_the_manifests_is_told_by_an_event() {
     let place = Place::new("warned").await;
     place.apply("app", &[config_map("twice", &[], "1"), config_map("twice", &[], "2")].concat()).await;
     place.ended("app", OperationPhase::Succeeded).await;
-    let note = eventually("the Event is there", || async {
-        let events = place.api("events.k8s.io/v1", "Event").list(&kube::api::ListParams::default()).await.unwrap();
-        let of_reason = |event: &&kube::api::DynamicObject| event.data["reason"] == json!("ManifestWarning");
-        events.items.iter().find(of_reason).map(|event| event.data["note"].as_str().unwrap().to_owned())
-    })
-    .await;
+    let note = place.event("ManifestWarning").await;
     assert!(note.contains("the last one counts"), "{note}");
 }
 
@@ -226,6 +221,8 @@ async fn v10_a_failed_attempt_is_tried_again_as_the_retry_policy_says() {
     assert_eq!(waiting.operation_state.unwrap().phase, OperationPhase::Running);
     let state = place.ended("app", OperationPhase::Failed).await.operation_state.unwrap();
     assert_eq!((state.attempt, state.retry_count), (2, 1));
+    let told = place.event("AttemptFailed").await;
+    assert!(told.starts_with("attempt 1 failed: ") && told.contains("; the next attempt begins at "), "{told}");
     assert_eq!(place.creates("jobs", "migrate").await, 2, "each attempt runs its hooks once");
 }
 

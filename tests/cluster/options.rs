@@ -88,6 +88,8 @@ async fn p3_f75_a_prune_that_wants_a_confirmation_waits_for_it_by_name_and_holds
     let first = place.ended("app", OperationPhase::Succeeded).await.operation_state.unwrap().id;
     place.apply_with("app", &[config_map("kept", &[], "2"), config_map("new", &[], "1")].concat(), options(&[])).await;
     let said = blocked(&place, "app", &["old", "waits for a person's confirmation"]).await.reason.unwrap();
+    let event = place.event("ConfirmationNeeded").await;
+    assert!(event.contains("old") && event.contains("kubectl annotate"), "{event}");
     assert!(said.contains("kubectl annotate --overwrite swapp app") && said.contains("deletion-approved="), "{said}");
     assert!(place.uid("v1", "ConfigMap", "new").await.is_some(), "the others of its stage are applied");
     assert!(place.uid("v1", "ConfigMap", "old").await.is_some());
@@ -302,11 +304,11 @@ async fn v25_at_a_take_over_the_fields_that_the_manifest_no_longer_has_go() {
     }
     assert_eq!(state.sync.as_ref().unwrap().status.as_str(), "Synced");
     let rows = state.operation_state.unwrap().sync_result.unwrap().resources;
-    let row = rows.iter().find(|row| row.name == "argo").unwrap();
-    assert!(
-        row.message.as_ref().unwrap().contains("taken over; until now it was managed by argocd-controller"),
-        "{row:?}"
-    );
+    for (name, whose) in [("argo", "argocd-controller"), ("same", "kubectl-client-side-apply")] {
+        let row = rows.iter().find(|row| row.name == name).unwrap();
+        let said = format!("taken over; until now it was managed by {whose}");
+        assert!(row.message.as_ref().is_some_and(|message| message.contains(&said)), "{row:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,7 +353,7 @@ async fn f36_a_dry_run_ends_by_itself_tells_each_stage_and_writes_nothing() {
     let dry = status.operation_state.unwrap();
     assert_eq!(
         dry.message.as_deref(),
-        Some("dry run: 1 would be created, 0 changed, 1 deleted, 1 unchanged, 1 hooks would run; nothing was written")
+        Some("dry run: 1 would be created, 0 changed, 1 deleted, 1 unchanged, 1 hook would run; nothing was written")
     );
     let rows = dry.sync_result.unwrap().resources;
     let told = |name: &str| rows.iter().find(|row| row.name == name).unwrap().message.clone().unwrap();

@@ -312,6 +312,16 @@ impl Place {
         entries.iter().filter(|entry| entry.code == 201).count()
     }
 
+    /// The note of the first Event of that reason.
+    pub(crate) async fn event(&self, reason: &str) -> String {
+        eventually("the Event is there", || async {
+            let events = self.api("events.k8s.io/v1", "Event").list(&kube::api::ListParams::default()).await.unwrap();
+            let note = |event: &kube::api::DynamicObject| event.data["note"].as_str().unwrap_or_default().to_owned();
+            events.items.iter().find(|event| event.data["reason"] == serde_json::json!(reason)).map(note)
+        })
+        .await
+    }
+
     /// Every write to objects of a resource in this place, by whomever, oldest first.
     pub(crate) async fn log(&self, resource: &str) -> Vec<Entry> {
         let audit = testbed().audit();

@@ -345,10 +345,7 @@ fn forced() -> (Value, Value) {
 fn refused(options: &Options, live: &Members, wanted: &[Value], fault: Fault) -> (Step, Vec<Action>) {
     let plan = Plan::sync(&read(wanted), live, &owner(), NAMESPACE, options, &|_, _| None);
     let (step, writes) = first(attempt(plan, options.clone()), live);
-    let task = match writes[..] {
-        [Action::Write { task, .. }, ..] => task,
-        _ => panic!("{writes:?}"),
-    };
+    let [Action::Write { task, .. }, ..] = writes[..] else { panic!("{writes:?}") };
     let answer = Answer::Written(task, Err(fault));
     go(stepped_at(Timestamp::UNIX_EPOCH, step.state, live, &BTreeSet::new(), vec![answer]), live)
 }
@@ -457,4 +454,43 @@ fn o10_a_sync_of_some_objects_leaves_the_metadata_of_the_destination_alone() {
     assert!(plan(vec![], true));
     assert!(!plan(vec![named.clone()], true));
     assert!(plan(vec![named], false));
+}
+
+#[test]
+fn f04_a_check_or_a_difference_about_a_kind_that_the_source_nearly_has_is_told() {
+    let app: api::Application = serde_json::from_value(json!({
+        "apiVersion": "swell.dev/v1alpha1", "kind": "Application", "metadata": {"name": "web", "namespace": "shop", "annotations": {"swell.dev/relase": "now"}},
+        "spec": {"source": {"inline": ""},
+            "healthChecks": [{"apiVersion": "apps/v1", "kind": "Deploymnt", "current": "true"}, {"apiVersion": "example.org/v1", "kind": "Queue", "current": "true"}],
+            "ignoreDifferences": [{"group": "", "kind": "ConfigMapp", "jsonPointers": ["/data"]}]}}))
+    .unwrap();
+    let web = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}});
+    let remarks = lifecycle::remarks(&app, Some(&read(&[web, config("a", &[])])));
+    assert_eq!(
+        remarks,
+        [
+            "swell.dev/relase has no effect; did you mean \"swell.dev/release\"?",
+            "spec.healthChecks[0]: the source has no Deploymnt.apps; did you mean Deployment.apps?",
+            "spec.ignoreDifferences[0]: the source has no ConfigMapp; did you mean ConfigMap?",
+        ]
+    );
+}
+
+#[test]
+fn h7_a_sync_of_some_objects_that_names_only_hooks_is_refused() {
+    let hook = config("account", &[("argocd.argoproj.io/hook", "PreSync")]);
+    let source = read(&[config("a", &[]), hook]);
+    let unmatched = |names: &[&str]| {
+        let only = names.iter().map(|name| SyncResource {
+            group: String::new(),
+            kind: "ConfigMap".into(),
+            name: (*name).into(),
+            namespace: None,
+        });
+        let options = Options { only: only.collect(), ..Options::default() };
+        Plan::unmatched(&source, &Members::new(), &owner(), &options)
+    };
+    assert!(unmatched(&["account"]).unwrap().contains("hooks do not run"));
+    assert_eq!(unmatched(&["account", "a"]), None);
+    assert!(unmatched(&["b"]).unwrap().contains("has no ConfigMap b"));
 }

@@ -58,7 +58,7 @@ pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Op
     let deletion = Plan::deletion(Some(&desired), &members, &owner, destination, &options);
     let orphans = application.is_some_and(|application| application.deletion_policy() == DeletionPolicy::Orphan);
     let mut warnings = desired.warnings.clone();
-    warnings.extend(application.iter().flat_map(|application| lifecycle::remarks(application)));
+    warnings.extend(application.iter().flat_map(|application| lifecycle::remarks(application, Some(&desired))));
     warnings.extend(late_references(&sync).iter().map(ToString::to_string));
     if orphans && !deletion.stages.is_empty() {
         warnings.push(

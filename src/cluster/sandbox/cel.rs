@@ -103,6 +103,9 @@ fn compiled(env: &Env, expression: &str) -> Result<Program, String> {
             None => "is not CEL".to_owned(),
         }
     })?;
+    if program.references().has_variable("self") {
+        return Err("there is no self: name a field from the object's root, such as status.phase".to_owned());
+    }
     // Operators, and what macros leave behind, are named by signs.
     let is_word = |name: &&str| name.starts_with(|first: char| first.is_ascii_alphabetic());
     let references = program.references();
@@ -286,6 +289,7 @@ mod tests {
             wrong("status?.phase == 'x'")
         );
         assert!(wrong("status.phase == 'x").contains("ends with the quote"), "{}", wrong("status.phase == 'x"));
+        assert!(wrong("self.status.phase == 'x'").starts_with("there is no self"));
         assert!(wrong("has(status)").contains("has() macro"), "{}", wrong("has(status)"));
         assert_eq!(
             wrong("status.phase.startWith('x')"),

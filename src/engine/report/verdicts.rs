@@ -14,8 +14,8 @@ pub(super) fn verdicts(
     health: &api::HealthSummary,
     state: Option<&OperationState>,
 ) -> [(Reason, String); 3] {
-    // A dry run changes nothing, in what is said of the Application neither.
-    let state = state.filter(|state| !lifecycle::is_dry_run(state));
+    // A dry run changes nothing, in what is said of the Application neither; nor does a request that cannot be.
+    let state = state.filter(|state| !lifecycle::is_dry_run(state) && !lifecycle::is_refused_request(state));
     let runs = standing.attempt.is_some_and(|attempt| !attempt.operation.options.dry_run);
     let message = state.and_then(|state| state.message.clone()).unwrap_or_default();
     let phase = state.map(|state| state.phase);

@@ -527,9 +527,10 @@ pub(super) fn belongs_to_another(live: &Live, turn: &Turn<'_>) -> Option<String>
     if *id == turn.owner.membership_id() || live.adopt_by.as_deref() == Some(&*turn.owner.to_string()) {
         return None;
     }
+    let said = live.adopt_by.as_ref().map(|said| format!(" (it says {said:?} now)")).unwrap_or_default();
     let other = (turn.seen.name_of)(id).unwrap_or_else(|| format!("with the membership id {id}"));
     Some(format!(
-        "belongs to the Application {other}; take it out of one of the two, or hand it over by annotating the live object with {}={}",
+        "belongs to the Application {other}; take it out of one of the two, or hand it over by annotating the live object with {}={}{said}",
         crate::api::annotations::ADOPT_BY,
         turn.owner
     ))
@@ -562,7 +563,8 @@ fn apply(
     }
     let hook_run = hook_run(manifest, stage, turn);
     run.state = TaskState::Writing;
-    if turn.seen.members.get(&run.key).is_some_and(|live| live.is_member(&turn.owner)) {
+    let is_ours = turn.seen.members.get(&run.key).is_some_and(|live| live.is_member(&turn.owner));
+    if is_ours && !run.migrated {
         run.taken_from = None;
     } else {
         run.taken_from.get_or_insert_default();

@@ -6,9 +6,10 @@ use futures::FutureExt as _;
 use tokio::time::Instant;
 
 use super::{Actor, now};
+use crate::cluster::events::Type;
 use crate::cluster::perform::Performer;
 use crate::engine::action::{Action, Answer};
-use crate::engine::attempt::Attempt;
+use crate::engine::attempt::{Attempt, Course};
 use crate::engine::lifecycle;
 use crate::engine::step::{Observation, State, step};
 
@@ -52,6 +53,7 @@ impl Actor {
         if let Some(wake) = step.wake {
             self.wake_at(wake);
         }
+        self.tell_of_confirmation();
         let performer = self.performer();
         for action in step.actions {
             if let Action::Record { version } = action {
@@ -60,6 +62,20 @@ impl Actor {
             }
             let (performer, serial) = (performer.clone(), self.serial);
             self.answers.push(async move { (serial, performer.perform(action).await) }.boxed());
+        }
+    }
+
+    /// Nobody looks at a status all day: that a person is waited for is told once for each attempt.
+    fn tell_of_confirmation(&mut self) {
+        let Some(attempt) = &self.attempt else { return };
+        let (Course::Stage(running) | Course::SyncFail(running)) = &attempt.course else { return };
+        let wait = (attempt.operation.id.clone(), attempt.operation.attempt);
+        if self.confirming.as_ref() == Some(&wait) {
+            return;
+        }
+        if let Some(waits) = running.waits_for_a_person() {
+            self.confirming = Some(wait);
+            self.tell(Type::Normal, "ConfirmationNeeded", "Sync", &waits);
         }
     }
 

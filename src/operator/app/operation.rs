@@ -179,7 +179,7 @@ impl Actor {
             let note =
                 format!("operation {} of revision {}, attempt {}", operation.id, operation.revision, operation.attempt);
             self.tell(Type::Normal, "OperationStarted", "Sync", &note);
-            let mut warnings = lifecycle::remarks(&self.application);
+            let mut warnings = lifecycle::remarks(&self.application, desired);
             warnings.extend(desired.iter().flat_map(|desired| desired.warnings.iter().cloned()));
             if !warnings.is_empty() && !operation.deletion {
                 self.tell(Type::Warning, "ManifestWarning", "Sync", &warnings.join("; "));
@@ -288,9 +288,9 @@ impl Actor {
                         format!("self-heal undid this: {}", heal.cause)
                     }
                     None => format!(
-                        "{} objects applied and healthy, {} hooks ended well",
-                        applied(&attempt),
-                        hooks(&attempt)
+                        "{} applied and healthy, {} ended well",
+                        counted(applied(&attempt), "object"),
+                        counted(hooks(&attempt), "hook")
                     ),
                 };
                 self.narrow_kinds();
@@ -302,10 +302,10 @@ impl Actor {
             Ending::Failed(cause) => match lifecycle::retry_at(&self.application, &attempt.operation, now) {
                 Some(at) => {
                     let pause = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
-                    let mut waits = state(
-                        OperationPhase::Running,
-                        format!("attempt {} failed: {cause}", attempt.operation.attempt),
-                    );
+                    let told = format!("attempt {} failed: {cause}", attempt.operation.attempt);
+                    let next = format!("{told}; the next attempt begins at {}", report::seconds(at));
+                    self.tell(Type::Warning, "AttemptFailed", "Sync", &next);
+                    let mut waits = state(OperationPhase::Running, next);
                     waits.retry_at = Some(at);
                     self.last = Some(waits);
                     self.waiting = Some(Waiting {
@@ -396,11 +396,15 @@ impl Actor {
             return self.let_go(&cause).await;
         }
         let pause = Duration::from_secs(u64::try_from(operation.attempt).unwrap_or(1).saturating_mul(5).min(60));
+        let at = now().checked_add(pause).unwrap_or_else(|_| now());
+        let note = format!("attempt {} failed: {cause}", operation.attempt);
+        self.tell(Type::Warning, "DeletionFailed", "Delete", &note);
         let state = report::waiting_state(
             &operation,
             None,
             format!(
-                "the deletion failed and is tried again: {cause}; to let the Application go without it: kubectl annotate swapp {} --namespace {} {}=now",
+                "the deletion failed and is tried again at {}: {cause}; to let the Application go without it: kubectl annotate swapp {} --namespace {} {}=now",
+                report::seconds(at),
                 self.owner.name(),
                 self.owner.namespace(),
                 keys::RELEASE
@@ -445,7 +449,7 @@ impl Actor {
     }
 
     /// Tells people by an Event; nothing waits for it.
-    fn tell(&self, event: Type, reason: &'static str, action: &'static str, note: &str) {
+    pub(super) fn tell(&self, event: Type, reason: &'static str, action: &'static str, note: &str) {
         let calls = self.shared.connections.calls();
         let (application, note, now) = (self.application.clone(), note.to_owned(), now());
         tokio::spawn(async move { events::tell(&calls, &application, event, reason, action, &note, now).await });
@@ -463,6 +467,11 @@ fn ran_before(ledger: &Ledger, manifest: &Manifest, phase: Phase) -> Option<Stri
         }
         RunPolicy::Always | RunPolicy::Once | RunPolicy::OnChange => None,
     }
+}
+
+/// `1 object`, `2 objects`.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn applied(attempt: &Attempt) -> usize {
