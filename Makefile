@@ -26,12 +26,13 @@ test-full: controlplane ## The same with many more property cases and simulated 
 	cargo build --workspace --locked
 	PROPTEST_CASES=20000 SWELL_SIM_SEEDS=20000 SWELL_FIRE=all cargo test --workspace --locked --no-fail-fast
 
-check: ## Format, scripts, lints, docs, dependencies, generated files; what is quick comes first
+check: ## Format, scripts, lints, layout, docs, dependencies, generated files; what is quick comes first
 	cargo fmt --all -- --check
 	@for script in scripts/*.sh .ci/run; do bash -n "$$script" || exit 1; done
 	@if command -v shellcheck >/dev/null; then echo 'shellcheck scripts/*.sh .ci/run'; shellcheck scripts/*.sh .ci/run; \
 	else echo 'shellcheck is not installed: the scripts are only parsed (bash -n)'; fi
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --quiet --locked --test it -- architecture:: docs::
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	cargo run --quiet --locked -- crd | diff -u crds/application.yaml - || { echo 'crds/application.yaml is not what the code says: run make generate'; exit 1; }
 	@$(MAKE) --no-print-directory deny

@@ -15,6 +15,7 @@ mod silence;
 mod stage;
 mod takeover;
 mod tidy;
+mod verdict;
 mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
