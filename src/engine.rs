@@ -27,5 +27,6 @@ pub mod recover;
 pub mod report;
 pub mod rights;
 pub mod settings;
+pub mod shards;
 pub mod step;
 pub mod yaml;

@@ -1,17 +1,20 @@
 //! The loop that joins the two halves: Applications are watched, each has a task of its own, and what the engine decides is carried out.
 
 mod app;
+mod fleet;
 mod sources;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +22,7 @@ use crate::api::Application;
 use crate::cluster::application::applications;
 use crate::cluster::client::{ConnectError, Connections};
 use crate::cluster::discovery::Discovery;
+use crate::cluster::lease::Pod;
 use crate::cluster::limit::Limiter;
 use crate::cluster::members::MemberWatches;
 use crate::cluster::sandbox::Sandbox;
@@ -26,7 +30,9 @@ use crate::cluster::view::View;
 use crate::cluster::watch::{Sink, Synced, Target, run as run_watch};
 use crate::engine::health::Facts;
 use crate::engine::object::{GroupKind, Owner};
+use crate::engine::shards::{Buckets, Sharing};
 use app::Actor;
+use fleet::{Fleet, Work};
 use sources::SourceWatches;
 
 /// How the operator is run.
@@ -34,6 +40,19 @@ use sources::SourceWatches;
 pub struct Options {
     /// Namespaces whose Applications and objects it looks at; none: the whole cluster.
     pub namespaces: Vec<String>,
+    /// How it shares the work with others; none: it is alone.
+    pub election: Option<Election>,
+}
+
+/// How a process shares the work with others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Election {
+    /// Where the Leases are: the processes that have theirs in one namespace share the work.
+    pub namespace: String,
+    /// One leads, or each has its buckets.
+    pub sharing: Sharing,
+    /// The pod that the process runs in.
+    pub pod: Option<Pod>,
 }
 
 /// What the tasks of all Applications share.
@@ -59,7 +78,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// Runs the operator until `stop` is cancelled.
 pub async fn run(connections: Connections, options: Options, stop: CancellationToken) -> Result<(), ConnectError> {
-    let connections = Arc::new(connections);
+    let connections = Arc::new(if options.election.is_some() { connections.fenced() } else { connections });
     let discovery = Arc::new(Discovery::new(connections.calls()));
     let view = Arc::new(View::default());
     let watches = Arc::new(MemberWatches::new(
@@ -94,30 +113,30 @@ pub async fn run(connections: Connections, options: Options, stop: CancellationT
         }
     }
     let tasks = TaskTracker::new();
-    let registry =
-        Arc::new(Registry { shared: shared.clone(), tasks: tasks.clone(), apps: Mutex::new(BTreeMap::new()) });
-    let scopes = if options.namespaces.is_empty() { vec![None] } else { options.namespaces.iter().map(Some).collect() };
-    let mut lists = Vec::new();
-    for namespace in scopes {
-        let path = applications(namespace.map(String::as_str));
-        let sink = ApplicationsSink { registry: registry.clone(), namespace: namespace.cloned() };
-        lists.push(shared.follow(&path, false, sink)?);
-    }
+    let registry = Registry {
+        shared: shared.clone(),
+        tasks: tasks.clone(),
+        apps: Mutex::new(Apps::default()),
+        lists: Mutex::new(Vec::new()),
+    };
+    let registry = Arc::new(registry);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?options.namespaces, "the operator runs");
-    for mut list in lists {
-        tokio::select! {
-            state = list.wait_for(|synced| *synced != Synced::Pending) => {
-                if let Ok(state) = state && let Synced::Failed(fault) = &*state {
-                    tracing::error!(message = %fault.message, "Applications cannot be watched; is the CRD installed (swell crd | kubectl apply -f -)?");
-                }
-            }
-            () = stop.cancelled() => {}
+    let ended = async {
+        stop.cancelled().await;
+        tasks.close();
+        if tokio::time::timeout(STOPPING, tasks.wait()).await.is_err() {
+            tracing::warn!("some writes were still under way; the next process goes on from the last record");
         }
-    }
-    stop.cancelled().await;
-    tasks.close();
-    if tokio::time::timeout(STOPPING, tasks.wait()).await.is_err() {
-        tracing::warn!("some writes were still under way; the next process goes on from the last record");
+    };
+    match options.election {
+        Some(Election { namespace, sharing, pod }) => {
+            let (fleet, _held) = Fleet::join(&shared.connections, namespace, sharing, pod, &stop)?;
+            fleet.run(&registry, stop.clone(), ended).await;
+        }
+        None => {
+            registry.begin(&Buckets::ALL);
+            ended.await;
+        }
     }
     Ok(())
 }
@@ -129,10 +148,20 @@ impl Shared {
         metadata_only: bool,
         sink: impl Sink,
     ) -> Result<watch::Receiver<Synced>, ConnectError> {
+        self.follow_until(path, metadata_only, sink, self.stop.clone())
+    }
+
+    fn follow_until(
+        &self,
+        path: &str,
+        metadata_only: bool,
+        sink: impl Sink,
+        stop: CancellationToken,
+    ) -> Result<watch::Receiver<Synced>, ConnectError> {
         let client = self.connections.for_watch()?;
         let (tell, synced) = watch::channel(Synced::Pending);
         let target = Target { path: path.to_owned(), selector: String::new(), metadata_only };
-        tokio::spawn(run_watch(self.connections.calls(), client, target, sink, tell, self.stop.clone()));
+        tokio::spawn(run_watch(self.connections.calls(), client, target, sink, tell, stop));
         Ok(synced)
     }
 }
@@ -141,15 +170,90 @@ impl Shared {
 struct Registry {
     shared: Arc<Shared>,
     tasks: TaskTracker,
-    apps: Mutex<BTreeMap<(String, String), Handle>>,
+    apps: Mutex<Apps>,
+    /// End the watches of Applications.
+    lists: Mutex<Vec<CancellationToken>>,
+}
+
+#[derive(Default)]
+struct Apps {
+    /// The buckets that are acted for.
+    held: Buckets,
+    running: BTreeMap<(String, String), Handle>,
 }
 
 struct Handle {
     application: watch::Sender<Arc<Application>>,
     gone: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Work for Arc<Registry> {
+    async fn stop(&self, buckets: &Buckets) {
+        let mut ending = Vec::new();
+        {
+            let mut apps = self.apps();
+            apps.held = apps.held.without(buckets);
+            let goes = |place: &(String, String)| buckets.contains(Owner::new(&place.0, &place.1).bucket_number());
+            let (gone, kept) = std::mem::take(&mut apps.running).into_iter().partition(|(place, _)| goes(place));
+            apps.running = kept;
+            ending.extend(BTreeMap::into_values(gone).map(|handle: Handle| {
+                handle.gone.cancel();
+                handle.task
+            }));
+        }
+        let deadline = Instant::now() + STOPPING;
+        for mut task in ending {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                // What it has sent may still be done: harmless, as the fence says.
+                task.abort();
+            }
+        }
+    }
+
+    fn begin(&self, held: &Buckets) {
+        let before = std::mem::replace(&mut self.apps().held, *held);
+        // In this order: what the watches of before still show is compared with the lists of the new ones.
+        self.shared.view.keep(held);
+        self.shared.watches.select(held);
+        if before != *held || self.lists().is_empty() {
+            self.list_applications(held);
+        }
+    }
 }
 
 impl Registry {
+    fn apps(&self) -> MutexGuard<'_, Apps> {
+        self.apps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lists(&self) -> MutexGuard<'_, Vec<CancellationToken>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists the Applications (anew), and follows them: those that are acted for get a task.
+    fn list_applications(self: &Arc<Self>, held: &Buckets) {
+        let mut lists = self.lists();
+        lists.drain(..).for_each(|list| list.cancel());
+        if held.is_empty() {
+            return;
+        }
+        let namespaces = &self.shared.namespaces;
+        let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.iter().map(Some).collect() };
+        for namespace in scopes {
+            let path = applications(namespace.map(String::as_str));
+            let sink = ApplicationsSink { registry: self.clone(), namespace: namespace.cloned() };
+            let stop = self.shared.stop.child_token();
+            match self.shared.follow_until(&path, false, sink, stop.clone()) {
+                Ok(synced) => {
+                    lists.push(stop);
+                    tokio::spawn(warn_of_failure(synced));
+                }
+                Err(error) => tracing::error!(%error, "Applications cannot be watched"),
+            }
+        }
+    }
+
     /// Takes in an Application as it is now. One that cannot be read stops nobody else.
     fn put(&self, object: Value) {
         let place = place(&object);
@@ -160,24 +264,50 @@ impl Registry {
                 return;
             }
         };
+        let owner = Owner::new(&place.0, &place.1);
+        let mut apps = self.apps();
+        if !apps.held.contains(owner.bucket_number()) {
+            drop(apps);
+            let namespaces = namespaces_of(&application);
+            self.shared.view.note_elsewhere(owner, namespaces);
+            return;
+        }
         let application = Arc::new(application);
-        let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
         // A task may have ended by itself, when it found its Application gone before the watch told so.
-        if let Some(handle) = apps.get(&place).filter(|handle| !handle.gone.is_cancelled()) {
+        if let Some(handle) = apps.running.get(&place).filter(|handle| !handle.gone.is_cancelled()) {
             handle.application.send_replace(application);
             return;
         }
         let (sender, receiver) = watch::channel(application);
         let gone = CancellationToken::new();
-        let owner = Owner::new(&place.0, &place.1);
-        self.tasks.spawn(look_after(self.shared.clone(), owner, receiver, gone.clone()));
-        apps.insert(place, Handle { application: sender, gone });
+        let task = self.tasks.spawn(look_after(self.shared.clone(), owner, receiver, gone.clone()));
+        apps.running.insert(place, Handle { application: sender, gone, task });
     }
 
     fn remove(&self, place: &(String, String)) {
-        if let Some(handle) = self.apps.lock().unwrap_or_else(PoisonError::into_inner).remove(place) {
+        if let Some(handle) = self.apps().running.remove(place) {
             handle.gone.cancel();
         }
+        self.shared.view.forget_elsewhere(&Owner::new(&place.0, &place.1));
+    }
+}
+
+/// The namespaces in which an Application has objects, as far as it tells.
+fn namespaces_of(application: &Application) -> BTreeSet<String> {
+    let rows = application.status.iter().flat_map(|status| &status.resources);
+    let mut namespaces: BTreeSet<_> = rows.filter_map(|row| row.namespace.clone()).collect();
+    if application.status.as_ref().is_some_and(|status| status.inventory.is_some()) {
+        namespaces.insert(application.destination_namespace().to_owned());
+    }
+    namespaces
+}
+
+async fn warn_of_failure(mut synced: watch::Receiver<Synced>) {
+    let first = synced.wait_for(|synced| *synced != Synced::Pending).await;
+    if let Ok(state) = first
+        && let Synced::Failed(fault) = &*state
+    {
+        tracing::error!(message = %fault.message, "Applications cannot be watched; is the CRD installed (swell crd | kubectl apply -f -)?");
     }
 }
 
@@ -220,7 +350,7 @@ impl Sink for ApplicationsSink {
             listed.insert(place(&object));
             self.registry.put(object);
         }
-        let known: Vec<_> = self.registry.apps.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let known: Vec<_> = self.registry.apps().running.keys().cloned().collect();
         for place in known {
             if !listed.contains(&place) && self.namespace.as_ref().is_none_or(|namespace| *namespace == place.0) {
                 self.registry.remove(&place);

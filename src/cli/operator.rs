@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::cluster::client::Connections;
-use crate::operator::{self, Options};
+use crate::cluster::lease::Pod;
+use crate::engine::shards::Sharing;
+use crate::operator::{self, Election, Options};
 
 /// Run the operator, with the cluster of the kubeconfig or, in a pod, of its service account.
 #[derive(Debug, clap::Args)]
@@ -17,6 +19,17 @@ pub(super) struct Args {
     /// Look only at this namespace's Applications and objects; may be given more than once. Without it: the whole cluster.
     #[arg(long = "namespace", short = 'n', value_name = "NAMESPACE", env = "SWELL_NAMESPACES", value_delimiter = ',')]
     namespaces: Vec<String>,
+    /// Share the work with the other operators whose Leases are in this namespace: one leads, the others stand by.
+    #[arg(long, value_name = "NAMESPACE", env = "SWELL_LEASE_NAMESPACE")]
+    lease_namespace: Option<String>,
+    /// With a Lease namespace: everyone takes a share of the Applications, instead of one that leads.
+    #[arg(long, env = "SWELL_SHARDING", requires = "lease_namespace")]
+    sharding: bool,
+    /// The pod that this process runs in, as the downward API tells it: its Lease goes with the pod.
+    #[arg(long, env = "POD_NAME", hide = true, requires = "pod_uid")]
+    pod_name: Option<String>,
+    #[arg(long, env = "POD_UID", hide = true, requires = "pod_name")]
+    pod_uid: Option<String>,
     /// Log lines: for people, or as JSON for machines.
     #[arg(long, value_enum, default_value = "text", env = "SWELL_LOG_FORMAT")]
     log_format: LogFormat,
@@ -48,7 +61,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             stopping.cancel();
         });
         let connections = Connections::infer().await?;
-        operator::run(connections, Options { namespaces: args.namespaces }, stop).await?;
+        let pod = args.pod_name.zip(args.pod_uid).map(|(name, uid)| Pod { name, uid });
+        let sharing = if args.sharding { Sharing::Buckets } else { Sharing::Leader };
+        let election = args.lease_namespace.map(|namespace| Election { namespace, sharing, pod });
+        if election.is_none() {
+            tracing::info!("no --lease-namespace: this process takes itself to be the only one for its namespaces");
+        }
+        operator::run(connections, Options { namespaces: args.namespaces, election }, stop).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

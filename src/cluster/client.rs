@@ -3,8 +3,8 @@
 //! The server allows a hundred streams for each connection, so watches have connections of their own. kube's own retries are not
 //! used: they repeat creates.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -16,6 +16,7 @@ use serde_json::Value;
 use tower::{BoxError, ServiceBuilder};
 
 use super::error::{classify, on_the_way};
+use super::fence::Fence;
 use crate::engine::action::{Fault, FaultKind};
 
 /// How long a call may take that is not a watch; below the server's own minute.
@@ -31,8 +32,10 @@ const WATCHES_PER_CONNECTION: usize = 60;
 pub struct Connections {
     config: Config,
     calls: Client,
+    leases: Client,
     watches: Mutex<Vec<Client>>,
     opened: AtomicUsize,
+    fence: Arc<Fence>,
 }
 
 /// A connection could not be set up.
@@ -55,13 +58,30 @@ impl Connections {
     /// Connects with a configuration.
     pub fn new(mut config: Config) -> Result<Self, ConnectError> {
         config.default_retry = false;
-        let calls = client(&config)?;
-        Ok(Self { config, calls, watches: Mutex::new(Vec::new()), opened: AtomicUsize::new(0) })
+        let (calls, leases) = (client(&config)?, client(&config)?);
+        let (watches, opened) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+        Ok(Self { config, calls, leases, watches, opened, fence: Arc::new(Fence::open()) })
+    }
+
+    /// The same with a fence that no write passes before a Lease has opened it.
+    #[must_use]
+    pub fn fenced(self) -> Self {
+        Self { fence: Arc::new(Fence::closed()), ..self }
+    }
+
+    /// What bounds the time in which writes are sent.
+    pub fn fence(&self) -> Arc<Fence> {
+        self.fence.clone()
     }
 
     /// Calls under the operator's own identity.
     pub fn calls(&self) -> Calls {
-        Calls { client: self.calls.clone(), account: None }
+        Calls { client: self.calls.clone(), account: None, fence: self.fence.clone() }
+    }
+
+    /// Calls for Leases: on a connection of their own, so that nothing holds up a renewal, and past the fence that they open.
+    pub fn lease_calls(&self) -> Calls {
+        Calls { client: self.leases.clone(), account: None, fence: Arc::new(Fence::open()) }
     }
 
     /// The namespace that the configuration names.
@@ -85,6 +105,7 @@ impl Connections {
 pub struct Calls {
     client: Client,
     account: Option<HeaderValue>,
+    fence: Arc<Fence>,
 }
 
 /// One request.
@@ -106,7 +127,7 @@ impl Calls {
         let user = format!("system:serviceaccount:{namespace}:{account}");
         // A name that no header can carry must not leave us with the operator's own rights: as nobody, everything is refused.
         let account = HeaderValue::from_str(&user).unwrap_or(HeaderValue::from_static("system:anonymous"));
-        Self { client: self.client.clone(), account: Some(account) }
+        Self { client: self.client.clone(), account: Some(account), fence: self.fence.clone() }
     }
 
     /// Reads one JSON value.
@@ -171,6 +192,10 @@ impl Calls {
 
     async fn once(&self, call: &Call<'_>, accept: Option<&'static str>) -> Result<Vec<u8>, Fault> {
         let what = format!("{} {}", call.method, call.path.split('?').next().unwrap_or_default());
+        if call.method != Method::GET && !self.fence.is_open() {
+            let message = format!("{what}: not sent, because the Lease of this process was not renewed in time");
+            return Err(Fault { kind: FaultKind::Transient, message, retry_after: None });
+        }
         let mut request = Request::builder().method(call.method.clone()).uri(&call.path);
         if let Some(account) = &self.account {
             request = request.header("Impersonate-User", account);

@@ -1,7 +1,7 @@
 //! The watches of managed kinds: one for each kind (and namespace, where the operator is kept to some), shared by all Applications.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,6 +18,7 @@ use crate::engine::health::{self, checks::Check};
 use crate::engine::kinds::{KindInfo, Known};
 use crate::engine::live::key_of;
 use crate::engine::object::GroupKind;
+use crate::engine::shards::Buckets;
 
 /// Namespaces that the operator looks at; none: the whole cluster.
 pub type Namespaces = Vec<String>;
@@ -29,6 +30,8 @@ pub struct MemberWatches {
     view: Arc<View>,
     namespaces: Namespaces,
     running: Mutex<BTreeMap<Place, Running>>,
+    /// Of which Applications the objects are seen.
+    selector: Mutex<String>,
     stop: CancellationToken,
 }
 
@@ -56,7 +59,8 @@ impl MemberWatches {
         namespaces: Namespaces,
         stop: CancellationToken,
     ) -> Self {
-        Self { connections, discovery, view, namespaces, running: Mutex::new(BTreeMap::new()), stop }
+        let selector = Mutex::new(PART_OF.to_owned());
+        Self { connections, discovery, view, namespaces, running: Mutex::new(BTreeMap::new()), selector, stop }
     }
 
     /// Watches these kinds, and returns when all of them are listed. A kind that is not served is left out: it has no members.
@@ -141,6 +145,35 @@ impl MemberWatches {
         }
     }
 
+    /// Sees the objects of these buckets' Applications alone from now on. Of none: nothing is watched any more.
+    pub fn select(&self, buckets: &Buckets) {
+        let selector = match buckets.requirement() {
+            Some(requirement) => format!("{PART_OF},{requirement}"),
+            None => PART_OF.to_owned(),
+        };
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *self.selector(), selector.clone()) == selector {
+            return;
+        }
+        if buckets.is_empty() {
+            for running in std::mem::take(&mut *running).into_values() {
+                running.stop.cancel();
+            }
+        }
+        for (place, running) in running.iter_mut() {
+            let again =
+                self.follow(place.clone(), running.version.clone(), running.path.clone(), running.metadata_only);
+            match again {
+                Ok(again) => std::mem::replace(running, again).stop.cancel(),
+                Err(fault) => tracing::error!(kind = %place.0, message = %fault.message, "a kind is not watched anew"),
+            }
+        }
+    }
+
+    fn selector(&self) -> MutexGuard<'_, String> {
+        self.selector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn follow(
         &self,
         (kind, namespace, for_checks): Place,
@@ -150,7 +183,7 @@ impl MemberWatches {
     ) -> Result<Running, Fault> {
         let client = self.connections.for_watch().map_err(|error| super::error::on_the_way("watch", &error))?;
         let (tell, synced) = watch::channel(Synced::Pending);
-        let target = Target { path: path.clone(), selector: PART_OF.to_owned(), metadata_only };
+        let target = Target { path: path.clone(), selector: self.selector().clone(), metadata_only };
         let origin = Origin { version: version.clone(), whole: !metadata_only, for_checks: for_checks.is_some() };
         let sink = KindSink { view: self.view.clone(), kind, origin, namespace };
         let stop = self.stop.child_token();

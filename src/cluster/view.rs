@@ -16,6 +16,7 @@ use crate::engine::health::Facts;
 use crate::engine::health::checks::{Check, Checks};
 use crate::engine::live::{Live, Members};
 use crate::engine::object::{GroupKind, ObjectKey, Owner};
+use crate::engine::shards::Buckets;
 
 /// What one Application sees.
 pub struct AppView {
@@ -220,6 +221,8 @@ pub struct View {
     apps: RwLock<BTreeMap<String, Arc<AppView>>>,
     /// The Applications that there are, by membership id. With a lock of its own: the engine asks while it looks at a view.
     names: RwLock<BTreeMap<String, String>>,
+    /// Applications that other processes act for, with the namespaces in which they have objects.
+    elsewhere: RwLock<BTreeMap<Owner, BTreeSet<String>>>,
     /// Objects with our marks whose Application is not known (yet): they are kept whole until it is.
     unclaimed: Mutex<Unclaimed>,
     facts: RwLock<Arc<Facts>>,
@@ -260,6 +263,35 @@ impl View {
         }
     }
 
+    /// Keeps the Applications of these buckets only: others act for the rest, and what was seen of them is old from now on.
+    pub fn keep(&self, buckets: &Buckets) {
+        let goes = |app: &AppView| !buckets.contains(app.owner.bucket_number());
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        apps.retain(|id, app| {
+            if goes(app) {
+                names.remove(id);
+            }
+            !goes(app)
+        });
+        self.unclaimed().clear();
+        let mut elsewhere = self.elsewhere.write().unwrap_or_else(PoisonError::into_inner);
+        elsewhere.retain(|owner, _| !buckets.contains(owner.bucket_number()));
+    }
+
+    /// Notes an Application that another process acts for, with the namespaces in which it has objects.
+    pub fn note_elsewhere(&self, owner: Owner, namespaces: BTreeSet<String>) {
+        self.names.write().unwrap_or_else(PoisonError::into_inner).insert(owner.membership_id(), owner.to_string());
+        self.elsewhere.write().unwrap_or_else(PoisonError::into_inner).insert(owner, namespaces);
+    }
+
+    /// Forgets an Application that another process acted for.
+    pub fn forget_elsewhere(&self, owner: &Owner) {
+        if self.elsewhere.write().unwrap_or_else(PoisonError::into_inner).remove(owner).is_some() {
+            self.names.write().unwrap_or_else(PoisonError::into_inner).remove(&owner.membership_id());
+        }
+    }
+
     /// The Application behind a membership id.
     pub fn name_of(&self, id: &str) -> Option<String> {
         self.names.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
@@ -271,7 +303,14 @@ impl View {
             let here = |key: &ObjectKey| key.namespace.as_deref() == Some(namespace);
             app.peek(|members| members.iter().any(|(key, live)| here(key) && live.is_member(&app.owner)))
         };
-        self.apps().values().filter(|app| app.owner != *owner).find(has_some).map(|app| app.owner.to_string())
+        let here =
+            self.apps().values().filter(|app| app.owner != *owner).find(has_some).map(|app| app.owner.to_string());
+        here.or_else(|| {
+            let elsewhere = self.elsewhere.read().unwrap_or_else(PoisonError::into_inner);
+            let has_some =
+                |(other, namespaces): &(&Owner, &BTreeSet<String>)| *other != owner && namespaces.contains(namespace);
+            elsewhere.iter().find(has_some).map(|(other, _)| other.to_string())
+        })
     }
 
     /// What the health rules need to know of the cluster.

@@ -216,5 +216,6 @@ fn selector(target: &Target) -> String {
     if target.selector.is_empty() {
         return String::new();
     }
-    format!("&labelSelector={}", target.selector.replace('/', "%2F").replace('=', "%3D").replace(',', "%2C"))
+    let escaped = target.selector.replace('/', "%2F").replace('=', "%3D").replace(',', "%2C").replace(' ', "%20");
+    format!("&labelSelector={escaped}")
 }

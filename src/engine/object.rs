@@ -122,6 +122,11 @@ impl Owner {
         format!("{:02x}", self.hash[0])
     }
 
+    /// The same as a number.
+    pub fn bucket_number(&self) -> u8 {
+        self.hash[0]
+    }
+
     /// The field manager of every write for this Application: `swell-` and eight hex digits.
     pub fn field_manager(&self) -> String {
         let [a, b, c, d, ..] = self.hash;
