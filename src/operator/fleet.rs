@@ -26,7 +26,7 @@ const RENEWAL: Duration = Duration::from_millis(2_500);
 /// The pause before a failed renewal, or a look at who still claims what is ours, is made again.
 const AGAIN: Duration = Duration::from_millis(500);
 /// A Lease that nobody has renewed for so long is deleted.
-const ABANDONED: Duration = Duration::from_secs(40);
+const ABANDONED: Duration = Duration::from_secs(30);
 /// How long giving back the own Lease may take at the end.
 const FAREWELL: Duration = Duration::from_millis(900);
 
@@ -47,6 +47,8 @@ pub(super) struct Fleet {
     fence: Arc<Fence>,
     seen: Arc<Seen>,
     own: Option<Own>,
+    /// A Lease of ours that ran out and is to be deleted.
+    left: Option<Lease>,
     held: Buckets,
     tell: watch::Sender<Buckets>,
 }
@@ -141,6 +143,7 @@ impl Fleet {
             fence: connections.fence(),
             seen,
             own: None,
+            left: None,
             held: Buckets::default(),
             tell,
         };
@@ -169,10 +172,10 @@ impl Fleet {
             }
         }
         stopped.await;
-        if let Some(own) = self.own.take() {
-            let given_back = tokio::time::timeout(FAREWELL, self.leases.delete(&own.lease, false)).await;
+        if let Some(lease) = self.own.take().map(|own| own.lease).or(self.left.take()) {
+            let given_back = tokio::time::timeout(FAREWELL, self.leases.delete(&lease, false)).await;
             match given_back {
-                Ok(Ok(())) => tracing::info!(lease = own.lease.name, "the Lease is given back"),
+                Ok(Ok(())) => tracing::info!(lease = lease.name, "the Lease is given back"),
                 Ok(Err(fault)) => tracing::warn!(message = %fault.message, "the Lease is left to run out"),
                 Err(_) => tracing::warn!("the Lease is left to run out: the API server did not answer"),
             }
@@ -182,12 +185,11 @@ impl Fleet {
     /// One look at everything; gives the pause until the next.
     async fn turn(&mut self, work: &impl Work) -> Result<Duration, Fault> {
         if !self.fence.is_open() && !self.held.is_empty() {
-            // Others may have taken over meanwhile: what we know is old. It is begun anew, from the records, when it is ours again.
-            tracing::warn!(late = ?self.fence.closed_for(), "the Lease was not renewed in time; the work stops until it is");
+            // Others may have taken over meanwhile: what we know is old. We come back as the youngest, so that nobody has to give way,
+            // and what we get is begun anew, from the records.
+            tracing::warn!(late = ?self.fence.closed_for(), "the Lease was not renewed in time; the work stops, and there will be a new Lease");
             self.let_go(self.held, work).await;
-            if let Some(own) = &mut self.own {
-                own.claim = None;
-            }
+            self.left = self.own.take().map(|own| own.lease);
         }
         let Some(own) = &self.own else { return self.appear().await };
         let me = own.lease.id();
@@ -215,8 +217,12 @@ impl Fleet {
         Ok(due.min(next_end).min(blocked))
     }
 
-    /// Writes the own Lease for the first time. Those of earlier processes of the same pod, which cannot live any more, go.
+    /// Writes the own Lease for the first time. Those of before, and of earlier processes of the same pod, which cannot live any more, go.
     async fn appear(&mut self) -> Result<Duration, Fault> {
+        if let Some(lease) = &self.left {
+            self.forgotten(self.leases.delete(lease, false).await)?;
+            self.left = None;
+        }
         if let Some(pod) = &self.pod {
             for lease in self.leases.list().await?.iter().filter(|lease| lease.pod.as_ref() == Some(&pod.uid)) {
                 tracing::info!(lease = lease.name, "an earlier process of this pod has left its Lease; it is deleted");

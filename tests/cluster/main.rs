@@ -1,6 +1,7 @@
 //! Tests on a real control plane: one for the whole run, a namespace and an operator process for each test.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
+mod availability;
 mod changes;
 mod checks;
 mod crash;

@@ -16,7 +16,7 @@ fn options(options: &[&str]) -> Value {
 }
 
 /// What an account needs that deploys into a namespace which it creates itself.
-fn everything_in_new_namespaces() -> Value {
+pub(crate) fn everything_in_new_namespaces() -> Value {
     json!([
         {"apiGroups": [""], "resources": ["namespaces", "configmaps"], "verbs": ["get", "create", "patch", "delete"]},
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "create", "patch", "delete"]}

@@ -1,5 +1,6 @@
 //! What every test on the control plane needs: a namespace whose account may deploy, an operator of its own, and waiting with a deadline.
 
+pub(crate) mod crew;
 pub(crate) mod proxied;
 pub(crate) mod tools;
 
@@ -120,14 +121,20 @@ impl Place {
             .append(true)
             .open(testbed().dir.join(format!("{}.operator.log", self.namespace)))
             .unwrap();
+        let mut command = self.operator(kubeconfig);
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        self.operator = Some(command.spawn().unwrap());
+    }
+
+    /// How an operator of this place is started.
+    fn operator(&self, kubeconfig: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_swell"));
         command.arg("operator").args(["--log", "swell=debug", "--namespace", &self.namespace]);
         for namespace in &self.also {
             command.args(["--namespace", namespace]);
         }
         command.env("KUBECONFIG", kubeconfig).env("NO_COLOR", "1").stdin(Stdio::null());
-        command.stdout(log.try_clone().unwrap()).stderr(log);
-        self.operator = Some(command.spawn().unwrap());
+        command
     }
 
     /// Kills the operator at once, without giving it a chance to end anything.
