@@ -3,11 +3,13 @@ SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/swell
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+CYCLONEDX_VERSION := 0.5.9
+export CYCLONEDX := $(CACHE)/tools/cargo-cyclonedx-$(CYCLONEDX_VERSION)/bin/cargo-cyclonedx
 
 # Tests on the control plane wait more than they compute: more of them at a time than there are cores.
 export RUST_TEST_THREADS ?= 6
 
-.PHONY: help demo demo-down test test-full check deny fmt generate controlplane cluster
+.PHONY: help demo demo-down test test-full check deny fmt generate controlplane cluster image image-run image-check
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -43,6 +45,16 @@ deny: $(DENY) ## Dependencies: what is banned, licences, where they come from, k
 	@if timeout 60 $(DENY) --locked fetch db >/dev/null 2>&1; then echo '$(DENY) check advisories'; $(DENY) --locked check --disable-fetch advisories; \
 	else echo 'advisories: NOT CHECKED, the RustSec database cannot be fetched from here'; fi
 
+image: $(CYCLONEDX) ## The operator's container image into target/image, with its SBOM
+	@scripts/image.sh build
+
+image-run: ## What is in that image, run as a pod does, the operator on the local control plane
+	@scripts/image.sh run
+
+image-check: image ## The image built twice from two folders, compared, and run
+	@scripts/image.sh again
+	@scripts/image.sh run
+
 fmt: ## Format everything
 	cargo fmt --all
 
@@ -56,7 +68,12 @@ controlplane: ## Build etcd, kube-apiserver and the rest once into the cache; pr
 cluster: controlplane ## A control plane in the foreground; prints the kubeconfig's path
 	@cargo run --quiet --locked -p testbed -- serve
 
-# Without the fat link-time optimisation of its release profile, which costs more than a run of a second can give back.
+# Without the link-time optimisation of their release profiles, which costs more than a run of a second can give back.
+cargo_install = CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+  cargo install --locked --root $(CACHE)/tools/$(1)-$(2) --version $(2) $(1)
+
 $(DENY):
-	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-	  cargo install --locked --root $(CACHE)/tools/cargo-deny-$(DENY_VERSION) --version $(DENY_VERSION) cargo-deny
+	$(call cargo_install,cargo-deny,$(DENY_VERSION))
+
+$(CYCLONEDX):
+	$(call cargo_install,cargo-cyclonedx,$(CYCLONEDX_VERSION))
