@@ -5,6 +5,8 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 CYCLONEDX_VERSION := 0.5.9
 export CYCLONEDX := $(CACHE)/tools/cargo-cyclonedx-$(CYCLONEDX_VERSION)/bin/cargo-cyclonedx
+ACTIONLINT_VERSION := 1.7.12
+ACTIONLINT := $(CACHE)/tools/actionlint-$(ACTIONLINT_VERSION)/actionlint
 
 # Tests on the control plane wait more than they compute: more of them at a time than there are cores.
 export RUST_TEST_THREADS ?= 6
@@ -28,11 +30,12 @@ test-full: controlplane ## The same with many more property cases and simulated 
 	cargo build --workspace --locked
 	PROPTEST_CASES=20000 SWELL_SIM_SEEDS=20000 SWELL_FIRE=all cargo test --workspace --locked --no-fail-fast
 
-check: ## Format, scripts, lints, layout, docs, dependencies, generated files; what is quick comes first
+check: $(ACTIONLINT) ## Format, scripts, workflows, lints, layout, docs, dependencies, generated files; what is quick comes first
 	cargo fmt --all -- --check
 	@for script in scripts/*.sh .ci/run; do bash -n "$$script" || exit 1; done
 	@if command -v shellcheck >/dev/null; then echo 'shellcheck scripts/*.sh .ci/run'; shellcheck scripts/*.sh .ci/run; \
 	else echo 'shellcheck is not installed: the scripts are only parsed (bash -n)'; fi
+	$(ACTIONLINT) .github/workflows/*.yaml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --quiet --locked --test it -- architecture:: docs::
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
@@ -77,3 +80,6 @@ $(DENY):
 
 $(CYCLONEDX):
 	$(call cargo_install,cargo-cyclonedx,$(CYCLONEDX_VERSION))
+
+$(ACTIONLINT):
+	GOBIN=$(@D) GOTOOLCHAIN=local "$$(scripts/go.sh)" install github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The main job, shown: a control plane, the operator, the example's version 1, and its version 2 whose migration fails.
 # Ends with 0 only when everything went as it should, and leaves cluster and operator running. `demo.sh down` stops them.
+# Where: the cluster of KUBECONFIG if it answers; a kind cluster if kind, kubectl, helm and docker are there, with the operator in it,
+# from the image of `make image` by the chart; else a local control plane. SWELL_DEMO=kind insists on kind, SWELL_DEMO=local on the last.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 state="${XDG_CACHE_HOME:-$HOME/.cache}/swell/demo"
@@ -8,8 +10,10 @@ mkdir -p "$state"
 swell=target/debug/swell # debug: it waits for pods all the time, and `make test` has built it already
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+process=yes # the operator: a process of this machine, or pods of the chart
 fail() {
   printf '\ndemo: %s\n' "$*" >&2
+  [ "$process" = yes ] || kubectl logs -n swell-system -l app.kubernetes.io/name=swell --tail=-1 > "$state/operator.log" 2>&1 || true
   printf 'demo: the log of the operator is %s; cluster and operator still run, make demo-down stops them\n' "$state/operator.log" >&2
   exit 1
 }
@@ -18,6 +22,16 @@ operator_pid() {
   local pid
   pid=$(cat "$state/operator.pid" 2>/dev/null) || return 1
   [[ $(ps -p "$pid" -o args= 2>/dev/null) == *"swell operator"* ]] && printf '%s' "$pid"
+}
+operator_runs() {
+  if [ "$process" = yes ]; then
+    operator_pid >/dev/null
+  else
+    local pods
+    # A question without an answer says nothing about the pods.
+    pods=$(kubectl get pods -n swell-system -l app.kubernetes.io/name=swell --field-selector=status.phase=Running -o name) || return 0
+    [ -n "$pods" ]
+  fi
 }
 stop_operator() {
   local pid
@@ -48,26 +62,39 @@ if [ "${1:-}" = down ]; then
 fi
 
 trap stop_watch EXIT
-trap 'printf "\ndemo: interrupted\n" >&2; stop_watch; stop_operator; echo "demo: the operator is stopped; make demo-down stops the cluster too" >&2; exit 130' INT TERM
+trap 'printf "\ndemo: interrupted\n" >&2; stop_watch; stop_operator; echo "demo: make demo-down stops the cluster" >&2; exit 130' INT TERM
 
-say "Building swell"
-cargo build --workspace --locked
+build_programs() {
+  say "Building swell"
+  cargo build --workspace --locked
+}
+# The kind cluster of an earlier run is not somebody's cluster: its operator is in it.
+if [ -f "$state/kind" ] && [ "${KUBECONFIG:-}" = "$state/kubeconfig" ]; then unset KUBECONFIG; fi
 local_plane=no
-if [ -n "${KUBECONFIG:-}" ] && command -v kubectl >/dev/null && kubectl --request-timeout=5s get --raw /readyz >/dev/null 2>&1; then
+if [ -z "${SWELL_DEMO:-}" ] && [ -n "${KUBECONFIG:-}" ] && command -v kubectl >/dev/null \
+  && kubectl --request-timeout=5s get --raw /readyz >/dev/null 2>&1; then
+  build_programs
   say "Using the cluster of KUBECONFIG ($KUBECONFIG)"
   # One file, also where KUBECONFIG is a list; and the demo's own cluster of an earlier run stays the demo's own.
   kubectl config view --raw --minify --flatten > "$state/kubeconfig.new"
   case "$KUBECONFIG" in */swell/demo/* | */swell/testbed/*) ;; *) touch "$state/foreign" ;; esac
 else
-  [ -z "${KUBECONFIG:-}" ] || say "The cluster of KUBECONFIG ($KUBECONFIG) does not answer, or there is no kubectl: not used"
+  [ -z "${KUBECONFIG:-}" ] || [ -n "${SWELL_DEMO:-}" ] \
+    || say "The cluster of KUBECONFIG ($KUBECONFIG) does not answer, or there is no kubectl: not used"
   rm -f "$state/foreign"
-  if command -v kind >/dev/null && command -v kubectl >/dev/null && docker info >/dev/null 2>&1; then
+  if [ "${SWELL_DEMO:-}" != local ] && command -v kind >/dev/null && command -v kubectl >/dev/null && command -v helm >/dev/null \
+    && docker info >/dev/null 2>&1; then
+    process=no
     say "Creating a kind cluster"
-    kind get clusters | grep -qx swell-demo || kind create cluster --name swell-demo
+    if ! kind get clusters 2>/dev/null | grep -qx swell-demo; then kind create cluster --name swell-demo --wait 180s; fi
     touch "$state/kind"
     kind get kubeconfig --name swell-demo > "$state/kubeconfig.new"
+  elif [ "${SWELL_DEMO:-}" = kind ]; then
+    echo "demo: SWELL_DEMO=kind, but one of kind, kubectl, helm and a docker that answers is missing" >&2
+    exit 1
   else
     local_plane=yes
+    build_programs
     say "Starting a local control plane (etcd, kube-apiserver, kube-controller-manager, kube-scheduler, KWOK)"
     binaries=$(scripts/controlplane.sh)
     export PATH="$binaries:$PATH"
@@ -78,16 +105,32 @@ chmod 600 "$state/kubeconfig.new"
 mv "$state/kubeconfig.new" "$state/kubeconfig"
 export KUBECONFIG="$state/kubeconfig"
 
-say "Installing the custom resource and the operator's rights"
-kubectl apply --server-side -f crds/application.yaml -f deploy/operator.yaml
-kubectl wait --for=condition=Established crd/applications.swell.dev --timeout=30s
 stop_operator
-(umask 077 && target/debug/testbed kubeconfig --service-account swell-system/swell > "$state/operator.kubeconfig")
-# A process group of its own: Ctrl-C in the terminal is not for it, and it outlives this script.
-set -m
-KUBECONFIG="$state/operator.kubeconfig" NO_COLOR=1 nohup "$swell" operator > "$state/operator.log" 2>&1 < /dev/null &
-echo $! > "$state/operator.pid"
-set +m
+if [ "$process" = yes ]; then
+  say "Installing the custom resource and the operator's rights"
+  kubectl apply --server-side -f crds/application.yaml -f deploy/operator.yaml
+  kubectl wait --for=condition=Established crd/applications.swell.dev --timeout=30s
+  (umask 077 && target/debug/testbed kubeconfig --service-account swell-system/swell > "$state/operator.kubeconfig")
+  # A process group of its own: Ctrl-C in the terminal is not for it, and it outlives this script.
+  set -m
+  KUBECONFIG="$state/operator.kubeconfig" NO_COLOR=1 nohup "$swell" operator > "$state/operator.log" 2>&1 < /dev/null &
+  echo $! > "$state/operator.pid"
+  set +m
+else
+  say "Building the operator's image"
+  make --no-print-directory image
+  archive=$(echo "${CARGO_TARGET_DIR:-target}"/image/*.oci.tar)
+  # The name that the archive gives the image, which is the one that the nodes know it by.
+  name=$(tar -xOf "$archive" ./index.json | jq -r '.manifests[0].annotations["org.opencontainers.image.ref.name"]')
+  say "Loading $name into kind and installing the chart"
+  kind load image-archive "$archive" --name swell-demo
+  # The digest as an annotation: the same name with other content makes new pods.
+  helm upgrade --install swell deploy/chart --namespace swell-system --create-namespace --wait --timeout 180s \
+    --set "image.repository=${name%:*}" --set "image.tag=${name##*:}" --set image.pullPolicy=Never \
+    --set-string "podAnnotations.swell\.dev/image-digest=$(cat "${archive%.oci.tar}.digest")" || fail "the chart could not be installed"
+  kubectl wait --for=condition=Established crd/applications.swell.dev --timeout=30s
+  kubectl get pods -n swell-system -o wide
+fi
 
 field() { kubectl get swapp agent -n agent -o "jsonpath=$1"; }
 
@@ -100,7 +143,11 @@ follow() {
   while true; do
     # The time limit only serves to notice that nobody is at work any more.
     if ! IFS='|' read -r -t 2 -u "${WATCH[0]}" id phase stage message; then
-      operator_pid >/dev/null || fail "the operator has ended; the last it said: $(tail -n 3 "$state/operator.log")"
+      if [ "$process" = yes ]; then
+        operator_runs || fail "the operator has ended; the last it said: $(tail -n 3 "$state/operator.log")"
+      else
+        operator_runs || fail "no pod of the operator runs: $(kubectl get pods -n swell-system)"
+      fi
       kill -0 "$watch" 2>/dev/null || fail "the watch of the Application has ended"
       [ $((SECONDS - heard)) -lt 900 ] || fail "nothing has changed for 15 minutes"
       continue
@@ -179,6 +226,10 @@ cat <<END
   kubectl get swapp -n agent -o wide
   kubectl describe swapp agent -n agent
   kubectl get all -n agent
-  less $state/operator.log
-  make demo-down
 END
+if [ "$process" = yes ]; then
+  echo "  less $state/operator.log"
+else
+  echo "  kubectl logs -n swell-system -l app.kubernetes.io/name=swell --tail=-1"
+fi
+echo "  make demo-down"
