@@ -185,7 +185,7 @@ again() {
 }
 
 # Runs the unpacked image as a pod does: in its root alone, which is read-only, as its user, without capabilities. What a container's
-# runtime brings is brought: /proc, /dev/null, and the service account's volume.
+# runtime brings is brought: /proc, /dev/null, /etc/hosts, and the service account's volume. The API server is found by a name, which is more than pods need.
 run() {
   needs jq buildah unshare=util-linux setpriv=util-linux
   local archive=$out/swell-$arch.oci.tar volume=$work/volume unpacked entry binaries server account inside
@@ -196,8 +196,9 @@ run() {
   entry=$(unpack inspect image | jq -r '.OCIv1.config | [.User, .Entrypoint[], .Cmd[]] | join(" ")')
   [ "$entry" = "$user /swell operator" ] || die "the image should start /swell operator as $user, and has: $entry"
   account=$unpacked/var/run/secrets/kubernetes.io/serviceaccount
-  as_root mkdir -p "$unpacked/proc" "$unpacked/dev" "$account"
+  as_root mkdir -p "$unpacked/proc" "$unpacked/dev" "$unpacked/etc" "$account"
   as_root touch "$unpacked/dev/null"
+  echo 127.0.0.1 kubernetes.default | as_root tee "$unpacked/etc/hosts" >/dev/null
   mkdir "$volume"
   # shellcheck disable=SC2016 # the inner shell expands them
   inside=(unshare --mount --propagation private bash -euc '
@@ -233,8 +234,7 @@ run() {
   kubectl config view --raw --minify --flatten -o 'jsonpath={.clusters[0].cluster.certificate-authority-data}' | base64 -d >"$volume/ca.crt"
   printf swell-system >"$volume/namespace"
   server=$(kubectl config view --minify -o 'jsonpath={.clusters[0].cluster.server}')
-  server=${server#https://}
-  set -- env -i "KUBERNETES_SERVICE_HOST=${server%:*}" "KUBERNETES_SERVICE_PORT=${server##*:}" NO_COLOR=1 PATH="$PATH"
+  set -- env -i KUBERNETES_SERVICE_HOST=kubernetes.default "KUBERNETES_SERVICE_PORT=${server##*:}" NO_COLOR=1 PATH="$PATH"
   [ "${inside[0]}" != sudo ] || { set -- sudo "$@"; inside=("${inside[@]:1}"); }
   "$@" "${inside[@]}" /swell operator >"$work/log" 2>&1 &
   operator=$!
