@@ -262,6 +262,28 @@ pub struct TaskRun {
     pub heard: Option<Timestamp>,
     /// What its pods say while it waits.
     pub peek: Peek,
+    /// When it was over.
+    pub ended: Option<Timestamp>,
+    /// Whose object it was until it was taken over; empty where it was not.
+    pub previous_managers: Vec<String>,
+    /// What it has waited for, in order; the last one may not be over.
+    pub waits: Vec<Waited>,
+}
+
+/// Most waits of a task that are told apart; the last one stands for what follows.
+const MOST_WAITS: usize = 16;
+
+/// Something that a task has waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waited {
+    /// The health word, or what stands for it.
+    pub health: &'static str,
+    /// The reason that was told last.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when, once it is over.
+    pub until: Option<Timestamp>,
 }
 
 /// Looks at the pods of what is waited for.
@@ -305,6 +327,34 @@ impl TaskRun {
             note: None,
             heard: None,
             peek: Peek::default(),
+            ended: None,
+            previous_managers: Vec::new(),
+            waits: Vec::new(),
+        }
+    }
+
+    /// Notes, after the task was looked at, what it waits for now, or that it is over.
+    pub fn note_wait(&mut self, now: Timestamp) {
+        let is_over = self.is_over();
+        if is_over {
+            self.ended.get_or_insert(now);
+        }
+        let blocked = self.blocked.as_ref().filter(|_| !is_over);
+        if let Some(last) = self.waits.last_mut().filter(|last| last.until.is_none()) {
+            if let Some(blocked) = blocked.filter(|blocked| blocked.health == last.health) {
+                if blocked.reason != last.reason {
+                    last.reason.clone_from(&blocked.reason);
+                }
+                return;
+            }
+            last.until = Some(now);
+        }
+        let Some(Blocked { health, reason, .. }) = blocked else { return };
+        let next = Waited { health, reason: reason.clone(), since: now, until: None };
+        if self.waits.len() < MOST_WAITS {
+            self.waits.push(next);
+        } else if let Some(last) = self.waits.last_mut() {
+            *last = Waited { since: last.since, ..next };
         }
     }
 
@@ -508,6 +558,10 @@ pub struct Row {
     pub started: Option<Timestamp>,
     /// When it ended.
     pub finished: Timestamp,
+    /// What it has waited for.
+    pub waits: Vec<Waited>,
+    /// Whose object it was until it was taken over; empty where it was not.
+    pub taken_from: Vec<String>,
 }
 
 /// The kinds of rows.
@@ -536,4 +590,51 @@ impl What {
 pub fn failed(cause: &str, evidence: Evidence) -> HookOutcome {
     let message = if evidence.summary.is_empty() { cause.to_owned() } else { format!("{cause}: {}", evidence.summary) };
     HookOutcome { succeeded: false, message, log: evidence.log }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn looked_at(run: &mut TaskRun, second: i64, blocked: Option<(&'static str, &str)>) {
+        let since = at(second);
+        run.blocked = blocked.map(|(health, reason)| Blocked { health, reason: reason.to_owned(), since });
+        run.note_wait(since);
+    }
+
+    #[test]
+    fn a_task_knows_what_it_has_waited_for_and_when_it_was_over() {
+        let mut run = TaskRun::new(ObjectKey::new("apps", "Deployment", Some("shop"), "web"));
+        looked_at(&mut run, 1, Some(("Progressing", "0 of 2")));
+        looked_at(&mut run, 2, Some(("Progressing", "1 of 2")));
+        looked_at(&mut run, 3, Some(("Degraded", "too late")));
+        looked_at(&mut run, 4, None);
+        looked_at(&mut run, 5, Some(("Progressing", "2 of 2")));
+        run.state = TaskState::Over(Finish::Done);
+        run.note_wait(at(6));
+        run.note_wait(at(7));
+        let told: Vec<_> = run.waits.iter().map(|w| (w.health, w.reason.as_str(), w.since, w.until)).collect();
+        let wanted = [
+            ("Progressing", "1 of 2", at(1), Some(at(3))),
+            ("Degraded", "too late", at(3), Some(at(4))),
+            ("Progressing", "2 of 2", at(5), Some(at(6))),
+        ];
+        assert_eq!(told, wanted);
+        assert_eq!(run.ended, Some(at(6)));
+    }
+
+    #[test]
+    fn the_last_of_many_waits_stands_for_all_that_follow() {
+        let mut run = TaskRun::new(ObjectKey::new("apps", "Deployment", Some("shop"), "web"));
+        for second in 0..100 {
+            looked_at(&mut run, second, Some((["Progressing", "Degraded"][usize::from(second % 2 == 1)], "")));
+        }
+        assert_eq!(run.waits.len(), MOST_WAITS);
+        let last = run.waits.last().unwrap();
+        assert_eq!((last.since, last.until), (at(15), None));
+    }
 }

@@ -178,6 +178,9 @@ pub fn heals(application: &Application) -> bool {
         && !is_paused(application)
 }
 
+/// The message of an operation that somebody has ended.
+pub const TERMINATED: &str = "the operation was terminated on request";
+
 /// How the message of an operation begins that a newer revision has ended.
 pub const SUPERSEDED: &str = "superseded by revision ";
 

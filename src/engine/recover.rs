@@ -149,6 +149,8 @@ fn row(row: &api::ResourceResult) -> Option<Row> {
         uid: row.uid.as_deref().map(Into::into),
         started: row.started_at,
         finished: row.finished_at?,
+        waits: Vec::new(),
+        taken_from: Vec::new(),
     })
 }
 

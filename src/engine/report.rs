@@ -4,6 +4,7 @@ mod records;
 mod rows;
 mod stage;
 mod verdicts;
+mod waits;
 
 use std::collections::BTreeSet;
 
@@ -20,6 +21,8 @@ use super::object::{ObjectKey, Owner};
 use super::plan::{Options, Plan};
 use super::settings::Class;
 use crate::api::conditions;
+pub use waits::{Wait, waits};
+
 use crate::api::{self, ApplicationStatus, HealthStatus, OperationPhase, OperationState, SyncStatus};
 
 /// Everything that a status is made of.
@@ -294,7 +297,7 @@ fn resource(key: &ObjectKey, status: SyncStatus, health: Option<Health>, wave: i
         namespace: key.namespace.as_deref().map(str::to_owned),
         name: key.name.to_string(),
         status,
-        health: health.map(word),
+        health: health.map(health_word),
         wave,
     }
 }
@@ -416,7 +419,8 @@ fn cut(status: &mut ApplicationStatus) {
     }
 }
 
-fn word(health: Health) -> HealthStatus {
+/// The word of a health on the wire.
+pub fn health_word(health: Health) -> HealthStatus {
     match health {
         Health::Healthy => HealthStatus::Healthy,
         Health::Suspended => HealthStatus::Suspended,

@@ -29,6 +29,7 @@ use super::desired::Manifest;
 use super::differences::Ignored;
 use super::kinds::Kinds;
 use super::ledger::Ledger;
+use super::lifecycle;
 use super::live::{Live, Members};
 use super::object::{ObjectKey, Owner};
 use super::plan::{Plan, Stage, Work};
@@ -285,8 +286,8 @@ fn end_failed(turn: &mut Turn<'_>) -> Course {
 fn stopped(attempt: &Attempt) -> Option<Ending> {
     let stop = attempt.stop.clone()?;
     let message = match &stop {
-        Stop::Terminate => "the operation was terminated on request".to_owned(),
-        Stop::Superseded(revision) => format!("superseded by revision {revision}"),
+        Stop::Terminate => lifecycle::TERMINATED.to_owned(),
+        Stop::Superseded(revision) => format!("{}{revision}", lifecycle::SUPERSEDED),
         Stop::Deleted => "ended, because the Application is being deleted".to_owned(),
     };
     Some(Ending::Stopped(stop, message))

@@ -95,6 +95,7 @@ fn running_row(stage: &Stage, task: &Task, run: &TaskRun) -> api::ResourceResult
         message,
         uid: run.written.as_ref().map(|written| written.uid.to_string()),
         started_at: run.started,
+        finished_at: run.ended,
         log,
         ..empty_row(&run.key)
     }

@@ -262,9 +262,11 @@ fn written(
         let made_anew = std::mem::take(&mut run.recreating);
         let managers =
             run.taken_from.take().map(|before| if before.is_empty() { live.other_managers.clone() } else { before });
-        let taken = managers
-            .filter(|managers| !managers.is_empty())
-            .map(|managers| format!("taken over; until now it was managed by {}", managers.join(", ")));
+        let taken = managers.filter(|managers| !managers.is_empty()).map(|managers| {
+            let text = format!("taken over; until now it was managed by {}", managers.join(", "));
+            run.previous_managers = managers;
+            text
+        });
         let left_out = (!run.left_out.is_empty()).then(|| {
             let fields: Vec<_> = run.left_out.iter().map(Unwanted::text).collect();
             format!("applied without what its schema does not know (Validate=false): {}", fields.join(", "))

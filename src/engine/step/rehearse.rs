@@ -169,6 +169,8 @@ fn previewed(id: TaskId, stage: &Stage, task: &Task, rehearsal: &Rehearsal, turn
         uid: live.map(|live| live.uid.clone()),
         started: None,
         finished: turn.now(),
+        waits: Vec::new(),
+        taken_from: Vec::new(),
     }
 }
 

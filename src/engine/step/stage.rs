@@ -189,6 +189,7 @@ pub(super) fn abandon(running: &mut Running, turn: &mut Turn<'_>) -> Vec<Row> {
     for run in &mut running.runs {
         if !run.is_over() {
             run.state = TaskState::Over(Finish::Dropped);
+            run.note_wait(turn.now());
         }
     }
     running.open = 0;
@@ -209,7 +210,9 @@ fn rows(running: &Running, stage: &Stage, now: Timestamp) -> Vec<Row> {
         note: run.note.clone(),
         uid: run.written.as_ref().map(|written| written.uid.clone()),
         started: run.started,
-        finished: now,
+        finished: run.ended.unwrap_or(now),
+        waits: run.waits.clone(),
+        taken_from: run.previous_managers.clone(),
     };
     stage.tasks.iter().zip(&running.runs).map(row).collect()
 }
@@ -246,7 +249,8 @@ fn move_task(
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
-    let run = &running.runs[place];
+    let run = &mut running.runs[place];
+    run.note_wait(turn.now());
     if before.0 && !matches!(run.state, TaskState::Held) {
         running.held -= 1;
     }
