@@ -30,7 +30,8 @@ fn production(path: &Path) -> String {
 
 #[test]
 fn the_engine_names_no_acting_module_and_awaits_nothing() {
-    let forbidden = ["crate::cluster", "crate::operator", "crate::cli", "async fn", ".await", "tokio::"];
+    let forbidden =
+        ["crate::cluster", "crate::telemetry", "crate::operator", "crate::cli", "async fn", ".await", "tokio::"];
     for path in sources("src/engine") {
         for (number, line) in production(&path).lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
@@ -44,7 +45,7 @@ fn the_engine_names_no_acting_module_and_awaits_nothing() {
 #[test]
 fn the_wire_types_know_nobody() {
     for path in sources("src/api") {
-        for word in ["crate::engine", "crate::cluster", "crate::operator", "crate::cli"] {
+        for word in ["crate::engine", "crate::cluster", "crate::telemetry", "crate::operator", "crate::cli"] {
             assert!(!production(&path).contains(word), "{} must not name {word}", path.display());
         }
     }
@@ -54,6 +55,15 @@ fn the_wire_types_know_nobody() {
 fn the_acting_half_does_not_know_the_loop() {
     for path in sources("src/cluster") {
         for word in ["crate::operator", "crate::cli"] {
+            assert!(!production(&path).contains(word), "{} must not name {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn what_watches_the_operator_neither_acts_nor_decides() {
+    for path in sources("src/telemetry") {
+        for word in ["crate::cluster", "crate::operator", "crate::cli"] {
             assert!(!production(&path).contains(word), "{} must not name {word}", path.display());
         }
     }
