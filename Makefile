@@ -37,7 +37,7 @@ check: $(ACTIONLINT) ## Format, scripts, workflows, lints, layout, docs, depende
 	else echo 'shellcheck is not installed: the scripts are only parsed (bash -n)'; fi
 	$(ACTIONLINT) .github/workflows/*.yaml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --quiet --locked --test it -- architecture:: docs::
+	cargo test --quiet --locked --test it -- architecture:: docs:: metrics::
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	cargo run --quiet --locked -- crd | diff -u crds/application.yaml - || { echo 'crds/application.yaml is not what the code says: run make generate'; exit 1; }
 	@$(MAKE) --no-print-directory deny
@@ -63,7 +63,7 @@ fmt: ## Format everything
 
 generate: ## Write the generated files
 	cargo run --quiet --locked -- crd > crds/application.yaml.new && mv crds/application.yaml.new crds/application.yaml
-	SWELL_UPDATE_GOLDEN=1 cargo test --quiet --locked --test it docs::
+	SWELL_UPDATE_GOLDEN=1 cargo test --quiet --locked --test it docs
 
 controlplane: ## Build etcd, kube-apiserver and the rest once into the cache; prints the folder
 	@scripts/controlplane.sh

@@ -8,6 +8,7 @@ mod docs;
 mod handover;
 mod health;
 mod laws;
+mod metrics;
 mod plan;
 mod rules;
 mod sandbox;
