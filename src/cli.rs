@@ -5,6 +5,7 @@ mod crd;
 mod evaluate;
 mod format;
 mod health;
+mod logging;
 mod operator;
 mod plan;
 

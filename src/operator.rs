@@ -4,6 +4,7 @@ mod app;
 mod fleet;
 mod sources;
 mod status;
+mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -31,6 +32,8 @@ use crate::cluster::watch::{Sink, Synced, Target, run as run_watch};
 use crate::engine::health::Facts;
 use crate::engine::object::{GroupKind, Owner};
 use crate::engine::shards::{Buckets, Sharing};
+use crate::telemetry::Telemetry;
+use crate::telemetry::probes::Check;
 use app::Actor;
 use fleet::{Fleet, Work};
 use sources::SourceWatches;
@@ -67,6 +70,7 @@ pub(crate) struct Shared {
     in_flight: Arc<Limiter>,
     /// Where health checks are evaluated; no process runs before there is one.
     sandbox: Arc<Sandbox>,
+    telemetry: Arc<Telemetry>,
     stop: CancellationToken,
 }
 
@@ -76,8 +80,14 @@ const STOPPING: Duration = Duration::from_secs(4);
 /// The longest pause before a task that panics again and again is started anew.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// Runs the operator until `stop` is cancelled.
-pub async fn run(connections: Connections, options: Options, stop: CancellationToken) -> Result<(), ConnectError> {
+/// Runs the operator until `stop` is cancelled. What happens is told to `telemetry`.
+pub async fn run(
+    connections: Connections,
+    options: Options,
+    telemetry: Arc<Telemetry>,
+    stop: CancellationToken,
+) -> Result<(), ConnectError> {
+    let connections = connections.watched_by(telemetry.clone());
     let connections = Arc::new(if options.election.is_some() { connections.fenced() } else { connections });
     let discovery = Arc::new(Discovery::new(connections.calls()));
     let view = Arc::new(View::default());
@@ -97,14 +107,18 @@ pub async fn run(connections: Connections, options: Options, stop: CancellationT
         watches,
         in_flight: Arc::new(Limiter::default()),
         sandbox: Arc::new(Sandbox::of_this_program()),
+        telemetry: telemetry.clone(),
         stop: stop.clone(),
     });
+    vitals::start(&shared, options.election.is_some());
     let facts = shared.follow("/apis/storage.k8s.io/v1/storageclasses", false, FactsSink::new(&shared))?;
     let definitions = shared.follow(
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
         true,
         DefinitionsSink { discovery: shared.discovery.clone() },
     )?;
+    let lists = vec![("StorageClasses", facts.clone()), ("CRDs", definitions.clone())];
+    tokio::spawn(vitals::follow_check(telemetry.clone(), Check::Facts, lists, stop.clone()));
     // Claims are judged by their StorageClass: nothing is judged before those are known.
     for mut synced in [facts, definitions] {
         tokio::select! {
@@ -117,12 +131,13 @@ pub async fn run(connections: Connections, options: Options, stop: CancellationT
         shared: shared.clone(),
         tasks: tasks.clone(),
         apps: Mutex::new(Apps::default()),
-        lists: Mutex::new(Vec::new()),
+        lists: Mutex::new(None),
     };
     let registry = Arc::new(registry);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?options.namespaces, "the operator runs");
     let ended = async {
         stop.cancelled().await;
+        telemetry.probes.stopping();
         tasks.close();
         if tokio::time::timeout(STOPPING, tasks.wait()).await.is_err() {
             tracing::warn!("some writes were still under way; the next process goes on from the last record");
@@ -130,7 +145,8 @@ pub async fn run(connections: Connections, options: Options, stop: CancellationT
     };
     match options.election {
         Some(Election { namespace, sharing, pod }) => {
-            let (fleet, _held) = Fleet::join(&shared.connections, namespace, sharing, pod, &stop)?;
+            let (fleet, held) = Fleet::join(&shared.connections, namespace, sharing, pod, &stop)?;
+            tokio::spawn(vitals::follow_share(shared.clone(), held));
             fleet.run(&registry, stop.clone(), ended).await;
         }
         None => {
@@ -171,8 +187,8 @@ struct Registry {
     shared: Arc<Shared>,
     tasks: TaskTracker,
     apps: Mutex<Apps>,
-    /// End the watches of Applications.
-    lists: Mutex<Vec<CancellationToken>>,
+    /// Ends the watches of Applications.
+    lists: Mutex<Option<CancellationToken>>,
 }
 
 #[derive(Default)]
@@ -216,7 +232,7 @@ impl Work for Arc<Registry> {
         // In this order: what the watches of before still show is compared with the lists of the new ones.
         self.shared.view.keep(held);
         self.shared.watches.select(held);
-        if before != *held || self.lists().is_empty() {
+        if before != *held || self.lists().is_none() {
             self.list_applications(held);
         }
     }
@@ -227,31 +243,39 @@ impl Registry {
         self.apps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lists(&self) -> MutexGuard<'_, Vec<CancellationToken>> {
+    fn lists(&self) -> MutexGuard<'_, Option<CancellationToken>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists the Applications (anew), and follows them: those that are acted for get a task.
     fn list_applications(self: &Arc<Self>, held: &Buckets) {
-        let mut lists = self.lists();
-        lists.drain(..).for_each(|list| list.cancel());
+        let mut ended = self.lists();
+        if let Some(lists) = ended.take() {
+            lists.cancel();
+        }
         if held.is_empty() {
             return;
         }
+        let telemetry = &self.shared.telemetry;
+        // From now on it has to turn.
+        telemetry.probes.dispatched();
+        let stop = self.shared.stop.child_token();
+        let mut followed = Vec::new();
         let namespaces = &self.shared.namespaces;
         let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.iter().map(Some).collect() };
         for namespace in scopes {
             let path = applications(namespace.map(String::as_str));
             let sink = ApplicationsSink { registry: self.clone(), namespace: namespace.cloned() };
-            let stop = self.shared.stop.child_token();
             match self.shared.follow_until(&path, false, sink, stop.clone()) {
                 Ok(synced) => {
-                    lists.push(stop);
+                    followed.push(("Applications", synced.clone()));
                     tokio::spawn(warn_of_failure(synced));
                 }
                 Err(error) => tracing::error!(%error, "Applications cannot be watched"),
             }
         }
+        tokio::spawn(vitals::follow_check(telemetry.clone(), Check::Applications, followed, stop.clone()));
+        *ended = Some(stop);
     }
 
     /// Takes in an Application as it is now. One that cannot be read stops nobody else.
@@ -307,7 +331,7 @@ async fn warn_of_failure(mut synced: watch::Receiver<Synced>) {
     if let Ok(state) = first
         && let Synced::Failed(fault) = &*state
     {
-        tracing::error!(message = %fault.message, "Applications cannot be watched; is the CRD installed (swell crd | kubectl apply -f -)?");
+        tracing::error!(error = %fault.message, "Applications cannot be watched; is the CRD installed (swell crd | kubectl apply -f -)?");
     }
 }
 
@@ -324,6 +348,7 @@ async fn look_after(
         if AssertUnwindSafe(actor.run()).catch_unwind().await.is_ok() {
             return;
         }
+        shared.telemetry.metrics.panics.inc();
         tracing::error!(application = %owner, "the task of this Application has panicked, which is a defect of Swell; it starts again");
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -364,6 +389,10 @@ impl Sink for ApplicationsSink {
 
     fn remove(&self, object: Value) {
         self.registry.remove(&place(&object));
+    }
+
+    fn turned(&self) {
+        self.registry.shared.telemetry.probes.dispatched();
     }
 }
 

@@ -1,17 +1,21 @@
 //! `swell operator`: runs the operator until it is asked to stop.
 
-use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tokio_util::task::TaskTracker;
 
+use super::logging::{self, LogFormat};
 use crate::cluster::client::Connections;
 use crate::cluster::lease::Pod;
 use crate::engine::shards::Sharing;
 use crate::operator::{self, Election, Options};
+use crate::telemetry::{Telemetry, otlp, server};
 
 /// Run the operator, with the cluster of the kubeconfig or, in a pod, of its service account.
 #[derive(Debug, clap::Args)]
@@ -36,16 +40,29 @@ pub(super) struct Args {
     /// What is logged, such as `info` or `swell=debug`.
     #[arg(long, default_value = "info", env = "SWELL_LOG", value_name = "FILTER")]
     log: String,
+    /// Serve /livez, /readyz and /metrics over plain HTTP on this address, such as `0.0.0.0:8080`. Without it: nowhere.
+    #[arg(long, value_name = "ADDRESS", env = "SWELL_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Send a trace of each operation to this collector, by OTLP over HTTP, such as `http://collector:4318`. Without it: none.
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
+    /// Headers that the collector wants, as `name=value,name=value`.
+    #[arg(
+        long,
+        value_name = "HEADERS",
+        env = "OTEL_EXPORTER_OTLP_HEADERS",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    otlp_headers: String,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
+/// How long the traces that still wait at the end may take.
+const FLUSH: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    start_logging(&args)?;
+    logging::start(args.log_format, &args.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
@@ -60,6 +77,20 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             tracing::info!("asked to stop: the writes under way are finished");
             stopping.cancel();
         });
+        let endpoint = args.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty());
+        let (traces, worker) =
+            endpoint.map(|endpoint| otlp::exporter(endpoint, &args.otlp_headers)).transpose()?.unzip();
+        let telemetry = Arc::new(Telemetry { traces, ..Telemetry::default() });
+        let (finish, tracing) = (CancellationToken::new(), TaskTracker::new());
+        if let Some(worker) = worker {
+            tracing.spawn(worker.run(telemetry.clone(), finish.clone()));
+        }
+        if let Some(address) = args.listen {
+            let (listener, address) =
+                server::listen(address).await.with_context(|| format!("cannot listen on {address}"))?;
+            tracing::info!(%address, "serves /livez, /readyz and /metrics");
+            tokio::spawn(server::serve(listener, telemetry.clone(), finish.clone()));
+        }
         let connections = Connections::infer().await?;
         let pod = args.pod_name.zip(args.pod_uid).map(|(name, uid)| Pod { name, uid });
         let sharing = if args.sharding { Sharing::Buckets } else { Sharing::Leader };
@@ -67,19 +98,13 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         if election.is_none() {
             tracing::info!("no --lease-namespace: this process takes itself to be the only one for its namespaces");
         }
-        operator::run(connections, Options { namespaces: args.namespaces, election }, stop).await?;
+        let options = Options { namespaces: args.namespaces, election };
+        let ended = operator::run(connections, options, telemetry, stop).await;
+        finish.cancel();
+        tracing.close();
+        // What is lost of a trace holds no restart up.
+        let _ = tokio::time::timeout(FLUSH, tracing.wait()).await;
+        ended?;
         Ok(ExitCode::SUCCESS)
     })
-}
-
-fn start_logging(args: &Args) -> anyhow::Result<()> {
-    // kube logs bodies that it cannot read, and those may hold a Secret.
-    let filter = EnvFilter::try_new(format!("{},kube_client=error", args.log)).context("--log is not a filter")?;
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
-    match args.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
 }

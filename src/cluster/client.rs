@@ -18,6 +18,8 @@ use tower::{BoxError, ServiceBuilder};
 use super::error::{classify, on_the_way};
 use super::fence::Fence;
 use crate::engine::action::{Fault, FaultKind};
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::Code;
 
 /// How long a call may take that is not a watch; below the server's own minute.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -36,6 +38,7 @@ pub struct Connections {
     watches: Mutex<Vec<Client>>,
     opened: AtomicUsize,
     fence: Arc<Fence>,
+    telemetry: Arc<Telemetry>,
 }
 
 /// A connection could not be set up.
@@ -60,7 +63,14 @@ impl Connections {
         config.default_retry = false;
         let (calls, leases) = (client(&config)?, client(&config)?);
         let (watches, opened) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
-        Ok(Self { config, calls, leases, watches, opened, fence: Arc::new(Fence::open()) })
+        Ok(Self { config, calls, leases, watches, opened, fence: Arc::new(Fence::open()), telemetry: Arc::default() })
+    }
+
+    /// The same, telling what happens there.
+    #[must_use]
+    pub fn watched_by(mut self, telemetry: Arc<Telemetry>) -> Self {
+        self.telemetry = telemetry;
+        self
     }
 
     /// The same with a fence that no write passes before a Lease has opened it.
@@ -74,14 +84,29 @@ impl Connections {
         self.fence.clone()
     }
 
+    /// Whom what happens is told.
+    pub fn telemetry(&self) -> Arc<Telemetry> {
+        self.telemetry.clone()
+    }
+
     /// Calls under the operator's own identity.
     pub fn calls(&self) -> Calls {
-        Calls { client: self.calls.clone(), account: None, fence: self.fence.clone() }
+        Calls {
+            client: self.calls.clone(),
+            account: None,
+            fence: self.fence.clone(),
+            telemetry: self.telemetry.clone(),
+        }
     }
 
     /// Calls for Leases: on a connection of their own, so that nothing holds up a renewal, and past the fence that they open.
     pub fn lease_calls(&self) -> Calls {
-        Calls { client: self.leases.clone(), account: None, fence: Arc::new(Fence::open()) }
+        Calls {
+            client: self.leases.clone(),
+            account: None,
+            fence: Arc::new(Fence::open()),
+            telemetry: self.telemetry.clone(),
+        }
     }
 
     /// The namespace that the configuration names.
@@ -106,6 +131,7 @@ pub struct Calls {
     client: Client,
     account: Option<HeaderValue>,
     fence: Arc<Fence>,
+    telemetry: Arc<Telemetry>,
 }
 
 /// One request.
@@ -127,7 +153,17 @@ impl Calls {
         let user = format!("system:serviceaccount:{namespace}:{account}");
         // A name that no header can carry must not leave us with the operator's own rights: as nobody, everything is refused.
         let account = HeaderValue::from_str(&user).unwrap_or(HeaderValue::from_static("system:anonymous"));
-        Self { client: self.client.clone(), account: Some(account), fence: self.fence.clone() }
+        Self {
+            client: self.client.clone(),
+            account: Some(account),
+            fence: self.fence.clone(),
+            telemetry: self.telemetry.clone(),
+        }
+    }
+
+    /// Whom what happens is told.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// Reads one JSON value.
@@ -211,6 +247,7 @@ impl Calls {
             None => Body::empty(),
         };
         let request = request.body(body).map_err(|error| on_the_way(&what, &error))?;
+        let sent = tokio::time::Instant::now();
         let answer = async {
             let response = self.client.send(request).await.map_err(|error| on_the_way(&what, &error))?;
             let status = response.status();
@@ -222,7 +259,9 @@ impl Calls {
             let bytes = response.into_body().collect_bytes().await.map_err(|error| on_the_way(&what, &error))?;
             Ok((status, retry_after, bytes))
         };
-        let (status, retry_after, bytes) = match tokio::time::timeout(DEADLINE, answer).await {
+        let answer = tokio::time::timeout(DEADLINE, answer).await;
+        self.note(call, &answer, sent.elapsed());
+        let (status, retry_after, bytes) = match answer {
             Ok(answer) => answer?,
             Err(_) => {
                 return Err(classify(
@@ -239,6 +278,36 @@ impl Calls {
         } else {
             Err(classify(status, retry_after, &bytes, &call.path, call.about_secret))
         }
+    }
+
+    /// Tells how a request went.
+    fn note<T>(&self, call: &Call<'_>, answer: &Answered<T>, took: Duration) {
+        let code = match answer {
+            Ok(Ok((status, ..))) => Code::Status(status.as_u16()),
+            Ok(Err(_)) => Code::Failed,
+            Err(_) => Code::Late,
+        };
+        self.telemetry.metrics.requested(verb(call), code, took);
+        match answer {
+            Ok(Ok(_)) => self.telemetry.probes.answered(),
+            Ok(Err(fault)) => self.telemetry.probes.unanswered(&fault.message),
+            Err(_) => self.telemetry.probes.unanswered(&format!("{} was not answered in time", call.method)),
+        }
+    }
+}
+
+/// The status of an answer with what came along, or why there is none; an error where the deadline has passed.
+type Answered<T> = Result<Result<(StatusCode, Option<Duration>, T), Fault>, tokio::time::error::Elapsed>;
+
+/// The verb of a request, as Kubernetes names it.
+fn verb(call: &Call<'_>) -> &'static str {
+    match call.method {
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ if call.path.contains("?limit=") => "list",
+        _ => "get",
     }
 }
 

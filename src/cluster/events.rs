@@ -45,6 +45,6 @@ pub async fn tell(
     });
     let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
     if let Err(fault) = calls.post(path, &event).await {
-        tracing::debug!(message = %fault.message, "an event was not written");
+        tracing::debug!(error = %fault.message, "an event was not written");
     }
 }

@@ -140,7 +140,7 @@ impl MemberWatches {
                 self.follow(place.clone(), running.version.clone(), running.path.clone(), running.metadata_only);
             match again {
                 Ok(again) => std::mem::replace(running, again).stop.cancel(),
-                Err(fault) => tracing::warn!(%kind, message = %fault.message, "a kind is not judged anew"),
+                Err(fault) => tracing::warn!(%kind, error = %fault.message, "a kind is not judged anew"),
             }
         }
     }
@@ -165,7 +165,7 @@ impl MemberWatches {
                 self.follow(place.clone(), running.version.clone(), running.path.clone(), running.metadata_only);
             match again {
                 Ok(again) => std::mem::replace(running, again).stop.cancel(),
-                Err(fault) => tracing::error!(kind = %place.0, message = %fault.message, "a kind is not watched anew"),
+                Err(fault) => tracing::error!(kind = %place.0, error = %fault.message, "a kind is not watched anew"),
             }
         }
     }

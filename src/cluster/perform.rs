@@ -22,6 +22,7 @@ use crate::engine::kinds::KindInfo;
 use crate::engine::live::Live;
 use crate::engine::membership::Marks;
 use crate::engine::object::ObjectKey;
+use crate::telemetry::metrics::Held;
 
 /// What is needed to act for one Application.
 #[derive(Clone)]
@@ -54,13 +55,18 @@ impl Performer {
         if matches!(action, Action::Record { .. }) {
             return None;
         }
+        let metrics = &self.calls.telemetry().metrics;
+        let waiting = Held::one(&metrics.calls_waiting);
         let _in_line = self.in_line.acquire().await.ok()?;
         let slot = self.in_flight.enter().await?;
+        drop(waiting);
+        let _flying = Held::one(&metrics.calls_in_flight);
         if self.called_off.is_cancelled() && !matches!(action, Action::Tidy { .. }) {
             return None;
         }
         let answer = self.carry_out(action).await;
         slot.answered(answer.as_ref().is_some_and(is_overload));
+        metrics.calls_limit.set(i64::try_from(self.in_flight.bound()).unwrap_or(i64::MAX));
         answer
     }
 

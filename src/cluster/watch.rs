@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::Calls;
 use crate::engine::action::{Fault, FaultKind};
+use crate::telemetry::metrics::{Code, Held};
 
 /// What a watch looks at.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub trait Sink: Send + Sync + 'static {
     fn put(&self, object: Value);
     /// An object that is gone (or is not selected any more), as it was last.
     fn remove(&self, object: Value);
+    /// The watch gets on: something was heard, or it was asked for again.
+    fn turned(&self) {}
 }
 
 /// How a watch stands.
@@ -67,8 +70,11 @@ pub async fn run(
 ) {
     let mut version = None;
     let mut failures = 0_u32;
+    let metrics = &calls.telemetry().metrics;
+    let _counted = Held::one(&metrics.watches);
     while !stop.is_cancelled() {
         let began = Instant::now();
+        sink.turned();
         let round = async {
             let at = match &mut version {
                 Some(at) => at,
@@ -78,7 +84,7 @@ pub async fn run(
                     unlisted.insert(listed)
                 }
             };
-            follow(&client, &target, &sink, at).await
+            follow(&calls, &client, &target, &sink, at).await
         };
         let ended = tokio::select! {
             ended = round => ended,
@@ -86,6 +92,7 @@ pub async fn run(
         };
         match ended {
             Ok(followed) => {
+                metrics.restarted(followed.as_str());
                 if followed == Followed::Expired {
                     version = None;
                 }
@@ -99,7 +106,8 @@ pub async fn run(
                 }
             }
             Err(fault) => {
-                tracing::debug!(path = %target.path, message = %fault.message, "a watch has failed");
+                tracing::debug!(path = %target.path, error = %fault.message, "a watch has failed");
+                metrics.restarted(if fault.kind == FaultKind::Transient { "error" } else { "refused" });
                 if fault.kind != FaultKind::Transient {
                     version = None;
                 }
@@ -143,14 +151,36 @@ async fn list(calls: &Calls, target: &Target, sink: &impl Sink) -> Result<u64, F
 
 #[derive(Debug, PartialEq, Eq)]
 enum Followed {
-    /// The watch has ended; it goes on from where it was.
+    /// The server has ended the watch; it goes on from where it was.
     Ended,
+    /// Not even a bookmark has come: the connection is dead.
+    Silent,
+    /// The watch was asked for, and no answer came.
+    Unanswered,
     /// The version is too old: list again.
     Expired,
 }
 
+impl Followed {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Silent => "silent",
+            Self::Unanswered => "unanswered",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// Follows from `at`, and moves it along.
-async fn follow(client: &Client, target: &Target, sink: &impl Sink, at: &mut u64) -> Result<Followed, Fault> {
+async fn follow(
+    calls: &Calls,
+    client: &Client,
+    target: &Target,
+    sink: &impl Sink,
+    at: &mut u64,
+) -> Result<Followed, Fault> {
+    let metrics = &calls.telemetry().metrics;
     let path = format!(
         "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={RENEWAL}&resourceVersion={at}{}",
         target.path,
@@ -161,40 +191,75 @@ async fn follow(client: &Client, target: &Target, sink: &impl Sink, at: &mut u64
         request = request.header(header::ACCEPT, METADATA);
     }
     let request = request.body(Vec::new()).map_err(|error| super::error::on_the_way("watch", &error))?;
-    let opened = tokio::time::timeout(IDLE, client.request_events::<Value>(request));
-    let events = match opened.await {
-        Ok(Ok(events)) => events,
-        Ok(Err(error)) => return expired(&error),
-        Err(_) => return Ok(Followed::Ended),
+    let asked = Instant::now();
+    let opened = tokio::time::timeout(IDLE, client.request_events::<Value>(request)).await;
+    let probes = &calls.telemetry().probes;
+    let code = match &opened {
+        Ok(Ok(_)) => Code::Status(200),
+        Ok(Err(kube::Error::Api(status))) => Code::Status(status.code),
+        Ok(Err(_)) => Code::Failed,
+        Err(_) => Code::Late,
+    };
+    metrics.requested("watch", code, asked.elapsed());
+    let events = match opened {
+        Ok(Ok(events)) => {
+            probes.answered();
+            events
+        }
+        Ok(Err(error)) => {
+            if code == Code::Failed {
+                probes.unanswered(&super::error::on_the_way("watch", &error).message);
+            }
+            return expired(&error);
+        }
+        Err(_) => {
+            probes.unanswered("a watch was not answered in time");
+            return Ok(Followed::Unanswered);
+        }
     };
     let mut events = std::pin::pin!(events);
     loop {
         match tokio::time::timeout(IDLE, events.try_next()).await {
-            // Not even a bookmark: the connection is dead.
-            Err(_) | Ok(Ok(None)) => return Ok(Followed::Ended),
+            Err(_) => return Ok(Followed::Silent),
+            Ok(Ok(None)) => return Ok(Followed::Ended),
             Ok(Err(error)) => return expired(&error),
-            Ok(Ok(Some(event))) => match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    *at = super::view::version(&object).unwrap_or(*at);
-                    sink.put(object);
+            Ok(Ok(Some(event))) => {
+                metrics.heard(type_of(&event));
+                probes.answered();
+                sink.turned();
+                match event {
+                    WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                        *at = super::view::version(&object).unwrap_or(*at);
+                        sink.put(object);
+                    }
+                    WatchEvent::Deleted(object) => {
+                        *at = super::view::version(&object).unwrap_or(*at);
+                        sink.remove(object);
+                    }
+                    WatchEvent::Bookmark(bookmark) => {
+                        *at = bookmark.metadata.resource_version.parse().unwrap_or(*at);
+                    }
+                    WatchEvent::Error(status) if status.code == 410 => return Ok(Followed::Expired),
+                    WatchEvent::Error(status) => {
+                        return Err(Fault {
+                            kind: FaultKind::Transient,
+                            message: status.message.clone(),
+                            retry_after: None,
+                        });
+                    }
                 }
-                WatchEvent::Deleted(object) => {
-                    *at = super::view::version(&object).unwrap_or(*at);
-                    sink.remove(object);
-                }
-                WatchEvent::Bookmark(bookmark) => {
-                    *at = bookmark.metadata.resource_version.parse().unwrap_or(*at);
-                }
-                WatchEvent::Error(status) if status.code == 410 => return Ok(Followed::Expired),
-                WatchEvent::Error(status) => {
-                    return Err(Fault {
-                        kind: FaultKind::Transient,
-                        message: status.message.clone(),
-                        retry_after: None,
-                    });
-                }
-            },
+            }
         }
+    }
+}
+
+fn type_of(event: &WatchEvent<Value>) -> &'static str {
+    match event {
+        WatchEvent::Added(_) => "ADDED",
+        WatchEvent::Modified(_) => "MODIFIED",
+        WatchEvent::Deleted(_) => "DELETED",
+        WatchEvent::Bookmark(_) => "BOOKMARK",
+        WatchEvent::Error(_) => "ERROR",
     }
 }
 

@@ -5,6 +5,7 @@ mod checks;
 mod decision;
 mod operation;
 mod sight;
+mod telling;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,10 +18,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use self::checks::Checked;
 use self::decision::Healing;
 use self::sight::Sourced;
+use self::telling::Telling;
 use super::Shared;
 use super::sources::Maps;
 use super::status::{Done, StatusWriter, value};
@@ -35,6 +38,7 @@ use crate::engine::lifecycle;
 use crate::engine::object::{GroupKind, Owner};
 use crate::engine::recover::recover;
 use crate::engine::report::{self, Standing};
+use crate::telemetry::metrics::{Held, Share};
 
 /// One Application's task and all that it remembers; nothing of it could not be lost.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, none a state of one machine")]
@@ -83,6 +87,7 @@ pub(super) struct Actor {
     told: Option<(String, Timestamp)>,
     /// The operation and attempt of which was told that it waits for a person.
     confirming: Option<(String, i64)>,
+    telling: Telling,
     answers: FuturesUnordered<BoxFuture<'static, (u64, Option<Answer>)>>,
     /// Number of the attempt whose answers count: tasks of different attempts have the same names.
     serial: u64,
@@ -135,8 +140,10 @@ impl Actor {
         let application = updates.borrow().clone();
         let checks = Checked::unread(&application);
         let view = shared.view.register(&owner, &checks.checks);
+        let telling = Telling::new(Share::new(shared.telemetry.clone()));
         Self {
             shared,
+            telling,
             owner,
             view,
             gone,
@@ -180,14 +187,19 @@ impl Actor {
 
     /// Runs until the Application is gone or the operator stops.
     pub(super) async fn run(mut self) {
-        self.recover();
+        self.span().in_scope(|| self.recover());
         loop {
+            let began = Instant::now();
+            let awake = Held::one(&self.shared.telemetry.metrics.awake);
             self.round().await;
-            self.write_status_if_due();
+            let span = self.span();
+            span.in_scope(|| self.write_status_if_due());
+            drop(awake);
+            self.shared.telemetry.metrics.reconciled(began.elapsed());
             if self.gone.is_cancelled() || self.shared.stop.is_cancelled() {
                 break;
             }
-            self.wait().await;
+            self.wait().instrument(span).await;
         }
         if self.gone.is_cancelled() {
             self.shared.view.forget(&self.view);
@@ -216,8 +228,9 @@ impl Actor {
         let deleting = self.application.metadata.deletion_timestamp.is_some();
         let longest = self.application.retry().max_duration;
         let running = recovered.running.and_then(|running| running.as_far_as_possible(deleting, longest, now()));
+        self.telling.recover(self.last.as_ref().filter(|_| running.is_some()));
         if let Some(running) = running {
-            tracing::info!(application = %self.owner, operation = %running.operation.id, "goes on with an operation");
+            tracing::info!(operation = %running.operation.id, "goes on with an operation");
             self.request = self.last.as_ref().and_then(|last| last.operation.clone());
             let now = now();
             let pause = running
@@ -328,16 +341,31 @@ impl Actor {
                 self.update(application);
             }
         }
-        self.held = !self.read_source().await || !self.mark().await;
+        let span = self.span();
+        let sees = async { self.read_source().await && self.mark().await };
+        self.held = !sees.instrument(span.clone()).await;
         if self.held {
             return;
         }
-        self.watch_kinds().await;
-        self.decide().await;
+        async {
+            self.watch_kinds().await;
+            self.decide().await;
+        }
+        .instrument(span)
+        .await;
+        // What was decided may be another operation.
+        let span = self.span();
+        self.move_on().instrument(span).await;
+    }
+
+    /// Begins the operation that waits, moves the attempt on, and ends it.
+    async fn move_on(&mut self) {
         self.resume_or_retry().await;
         self.advance();
         if let Some(Attempt { course: Course::Ended(_), .. }) = &self.attempt {
+            let deleted = self.note_attempt();
             self.finish().await;
+            self.note_outcome(deleted);
             // What comes next is decided at once.
             self.wake = Some(Instant::now());
         }
@@ -372,7 +400,7 @@ impl Actor {
         self.version = theirs;
         self.application = application;
         if !ours {
-            tracing::warn!(application = %self.owner, "somebody else has written the status; it is read anew");
+            tracing::warn!("somebody else has written the status; it is read anew");
             self.recover();
         }
     }
@@ -406,7 +434,7 @@ impl Actor {
                 false
             }
             Err(fault) => {
-                tracing::warn!(application = %self.owner, message = %fault.message, "the Application cannot be changed");
+                tracing::warn!(error = %fault.message, "the Application cannot be changed");
                 self.wake = Some(Instant::now() + AGAIN);
                 false
             }
@@ -419,7 +447,7 @@ impl Actor {
             Ok(application) => self.update(Arc::new(application)),
             Err(fault) if fault.kind == FaultKind::NotFound => self.gone.cancel(),
             Err(fault) => {
-                tracing::warn!(application = %self.owner, message = %fault.message, "the Application cannot be read");
+                tracing::warn!(error = %fault.message, "the Application cannot be read");
             }
         }
     }
@@ -430,6 +458,7 @@ impl Actor {
             return;
         }
         let status = self.status();
+        self.note_figures(&status);
         let written = value(&status);
         let ledger = self.ledger.version();
         if self.writer.written.as_ref() == Some(&written) {
@@ -470,7 +499,7 @@ impl Actor {
                 // Decided on something older than the server has: read, then decide again.
                 self.stale = matches!(fault.kind, FaultKind::Conflict | FaultKind::NotFound);
                 if !self.stale {
-                    tracing::warn!(application = %self.owner, message = %fault.message, "the status cannot be written");
+                    tracing::warn!(error = %fault.message, "the status cannot be written");
                 }
             }
         }

@@ -16,6 +16,8 @@ use crate::cluster::lease::{Lease, Leases, Pod, SELECTOR};
 use crate::cluster::watch::{Sink, Synced, Target, run as run_watch};
 use crate::engine::action::{Fault, FaultKind};
 use crate::engine::shards::{Buckets, Claim, Sharing, free};
+use crate::telemetry::Telemetry;
+use crate::telemetry::probes::Check;
 
 /// How long a Lease holds after a renewal, by the clock of whoever looks at it.
 const HOLDS: Duration = Duration::from_secs(10);
@@ -45,6 +47,7 @@ pub(super) struct Fleet {
     holder: String,
     pod: Option<Pod>,
     fence: Arc<Fence>,
+    telemetry: Arc<Telemetry>,
     seen: Arc<Seen>,
     own: Option<Own>,
     /// A Lease of ours that ran out and is to be deleted.
@@ -141,6 +144,7 @@ impl Fleet {
             holder: pod.as_ref().map_or(host, |pod| pod.name.clone()),
             pod,
             fence: connections.fence(),
+            telemetry: connections.telemetry(),
             seen,
             own: None,
             left: None,
@@ -158,10 +162,20 @@ impl Fleet {
         stopped: impl Future<Output = ()> + Send,
     ) {
         while !stop.is_cancelled() {
+            self.telemetry.probes.elected();
             let pause = match self.turn(work).await {
-                Ok(pause) => pause,
+                Ok(pause) => {
+                    if self.own.is_some() {
+                        self.telemetry.probes.set(Check::Lease, Ok(()));
+                    }
+                    pause
+                }
                 Err(fault) => {
-                    tracing::warn!(message = %fault.message, "the Lease cannot be kept; it is tried again");
+                    // Others do not see it any more: it neither leads nor stands by.
+                    if self.own.as_ref().is_none_or(|own| own.renewed.elapsed() >= HOLDS) {
+                        self.telemetry.probes.set(Check::Lease, Err(format!("it cannot be kept: {}", fault.message)));
+                    }
+                    tracing::warn!(error = %fault.message, "the Lease cannot be kept; it is tried again");
                     AGAIN
                 }
             };
@@ -176,7 +190,7 @@ impl Fleet {
             let given_back = tokio::time::timeout(FAREWELL, self.leases.delete(&lease, false)).await;
             match given_back {
                 Ok(Ok(())) => tracing::info!(lease = lease.name, "the Lease is given back"),
-                Ok(Err(fault)) => tracing::warn!(message = %fault.message, "the Lease is left to run out"),
+                Ok(Err(fault)) => tracing::warn!(error = %fault.message, "the Lease is left to run out"),
                 Err(_) => tracing::warn!("the Lease is left to run out: the API server did not answer"),
             }
         }
@@ -262,7 +276,7 @@ impl Fleet {
                 Err(fault)
             }
             Err(fault) if fault.kind == FaultKind::NotFound => {
-                tracing::warn!(lease = own.lease.name, message = %fault.message, "the Lease is lost");
+                tracing::warn!(lease = own.lease.name, error = %fault.message, "the Lease is lost");
                 self.lose();
                 Err(fault)
             }
@@ -334,7 +348,7 @@ impl Fleet {
             if since.elapsed() > ABANDONED {
                 // If it was renewed meanwhile, it stays.
                 if let Err(fault) = self.forgotten(self.leases.delete(&lease, true).await) {
-                    tracing::debug!(message = %fault.message, lease = lease.name, "an old Lease stays");
+                    tracing::debug!(error = %fault.message, lease = lease.name, "an old Lease stays");
                 }
                 self.seen.leases().remove(&lease.name);
             }

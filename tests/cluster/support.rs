@@ -2,6 +2,7 @@
 
 pub(crate) mod crew;
 pub(crate) mod proxied;
+pub(crate) mod told;
 pub(crate) mod tools;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ pub(crate) struct Place {
     pub(crate) client: Client,
     pub(crate) namespace: String,
     also: Vec<String>,
+    arguments: Vec<String>,
     operator: Option<Child>,
 }
 
@@ -87,7 +89,7 @@ impl Place {
     pub(crate) async fn without_operator(prefix: &str) -> Self {
         let client = admin().await;
         let namespace = namespace(&client, prefix).await;
-        let place = Self { client, namespace, also: Vec::new(), operator: None };
+        let place = Self { client, namespace, also: Vec::new(), arguments: Vec::new(), operator: None };
         place.grant("edit", &place.namespace).await;
         place
     }
@@ -129,10 +131,14 @@ impl Place {
     /// How an operator of this place is started.
     fn operator(&self, kubeconfig: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_swell"));
-        command.arg("operator").args(["--log", "swell=debug", "--namespace", &self.namespace]);
+        command.args(["operator", "--namespace", &self.namespace]);
+        if !self.arguments.iter().any(|argument| argument == "--log") {
+            command.args(["--log", "swell=debug"]);
+        }
         for namespace in &self.also {
             command.args(["--namespace", namespace]);
         }
+        command.args(&self.arguments);
         command.env("KUBECONFIG", kubeconfig).env("NO_COLOR", "1").stdin(Stdio::null());
         command
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use futures::FutureExt as _;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
+use super::telling::Before;
 use super::{Actor, now};
 use crate::cluster::events::Type;
 use crate::cluster::perform::Performer;
@@ -32,6 +34,7 @@ impl Actor {
         let kinds = self.shared.discovery.known();
         let view = self.shared.view.clone();
         let name_of = |id: &str| view.name_of(id);
+        let before = Before::of(&attempt);
         let state = State { ledger: std::mem::take(&mut self.ledger), attempt };
         let (step, seen_something) = self.view.look(|members, changed| {
             let seen_something = !changed.is_empty() || !answers.is_empty();
@@ -49,19 +52,22 @@ impl Actor {
         });
         self.ledger = step.state.ledger;
         self.attempt = Some(step.state.attempt);
+        self.note_step(&before);
         self.writer.dirty |= seen_something || !step.actions.is_empty();
         if let Some(wake) = step.wake {
             self.wake_at(wake);
         }
         self.tell_of_confirmation();
         let performer = self.performer();
+        let span = self.span();
         for action in step.actions {
             if let Action::Record { version } = action {
                 self.writer.want(version);
                 continue;
             }
             let (performer, serial) = (performer.clone(), self.serial);
-            self.answers.push(async move { (serial, performer.perform(action).await) }.boxed());
+            self.answers
+                .push(async move { (serial, performer.perform(action).await) }.instrument(span.clone()).boxed());
         }
     }
 

@@ -82,7 +82,7 @@ impl Actor {
         match next {
             Next::Rest => {}
             Next::Start(operation, request) => {
-                tracing::info!(application = %self.owner, operation = %operation.id, revision = %operation.revision, "starts an operation");
+                tracing::info!(operation = %operation.id, revision = %operation.revision, "starts an operation");
                 let generation = application.metadata.generation.unwrap_or(0);
                 self.taken = request.clone().map(|request| (generation, request));
                 self.request = request;
@@ -151,7 +151,7 @@ impl Actor {
         self.healing.known = Some((desired, drifts));
         if verdict.contested != self.healing.contested {
             if let Some(contested) = &verdict.contested {
-                tracing::warn!(application = %self.owner, message = contested, "somebody undoes what self-heal does");
+                tracing::warn!(by = contested, "somebody undoes what self-heal does");
             }
             self.healing.contested = verdict.contested;
             self.writer.dirty = true;

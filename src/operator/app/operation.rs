@@ -212,7 +212,7 @@ impl Actor {
             // A superseded operation finishes its hooks; one that somebody wants to end does not.
             let overrides = stop == Stop::Terminate && matches!(attempt.stop, Some(Stop::Superseded(_)));
             if attempt.stop.is_none() || overrides || (stop == Stop::Deleted && attempt.stop != Some(Stop::Deleted)) {
-                tracing::info!(application = %self.owner, operation = %attempt.operation.id, ?stop, "ends an operation early");
+                tracing::info!(operation = %attempt.operation.id, ?stop, "ends an operation early");
                 attempt.stop = Some(stop);
                 self.writer.dirty = true;
             }
@@ -229,7 +229,7 @@ impl Actor {
             waiting.operation.request_generation = generation;
         }
         let message = match stop {
-            Stop::Terminate => "the operation was terminated on request".to_owned(),
+            Stop::Terminate => lifecycle::TERMINATED.to_owned(),
             Stop::Superseded(revision) => format!("{}{revision}", lifecycle::SUPERSEDED),
             Stop::Deleted => "ended, because the Application is being deleted".to_owned(),
         };
@@ -270,7 +270,7 @@ impl Actor {
                     let until = Instant::now() + if late { Duration::ZERO } else { AGAIN / 4 };
                     self.waiting = Some(Waiting { operation: attempt.operation, until, resumed, is_retry: false });
                 } else {
-                    tracing::info!(application = %self.owner, "its objects are gone");
+                    tracing::info!("its objects are gone");
                 }
             }
             // What follows is that the Application goes.
@@ -350,7 +350,8 @@ impl Actor {
                 (Type::Warning, "OperationFailed")
             }
         };
-        tracing::info!(application = %self.owner, operation = %state.id, phase = %state.phase, message, "an operation has ended");
+        tracing::info!(operation = %state.id, phase = %state.phase, said = message, "an operation has ended");
+        self.note_end(&state, false);
         if !lifecycle::is_dry_run(&state) {
             report::remember(&mut self.history, &state, self.application.revision_history_limit(), now());
         }

@@ -72,7 +72,7 @@ impl Actor {
         let maps_changed = match self.maps_changed() {
             Ok(changed) => changed,
             Err(message) => {
-                tracing::warn!(application = %self.owner, message, "cannot watch the ConfigMaps of the source");
+                tracing::warn!(error = message, "cannot watch the ConfigMaps of the source");
                 self.wake = Some(Instant::now() + AGAIN);
                 return false;
             }
@@ -186,7 +186,7 @@ impl Actor {
                 if self.blind.as_ref().is_some_and(|known| known.message == fault.message) {
                     return;
                 }
-                tracing::warn!(application = %self.owner, message = %fault.message, "some objects cannot be seen");
+                tracing::warn!(error = %fault.message, "some objects cannot be seen");
                 self.blind = Some(fault);
             }
         }
@@ -194,7 +194,7 @@ impl Actor {
     }
 
     fn source_is_unreachable(&mut self, fault: &Fault) -> bool {
-        tracing::warn!(application = %self.owner, message = %fault.message, "the source cannot be read now");
+        tracing::warn!(error = %fault.message, "the source cannot be read now");
         let metadata = &self.application.metadata;
         if let Some(since) = &metadata.deletion_timestamp
             && (lifecycle::is_released(&self.application) || now().duration_since(since.0) > DELETION_PATIENCE)
