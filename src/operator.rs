@@ -75,7 +75,7 @@ pub(crate) struct Shared {
 }
 
 /// How long the tasks may take to finish a write when the operator is asked to stop.
-const STOPPING: Duration = Duration::from_secs(4);
+const STOPPING: Duration = Duration::from_secs(3);
 
 /// The longest pause before a task that panics again and again is started anew.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
@@ -144,8 +144,8 @@ pub async fn run(
         }
     };
     match options.election {
-        Some(Election { namespace, sharing, pod }) => {
-            let (fleet, held) = Fleet::join(&shared.connections, namespace, sharing, pod, &stop)?;
+        Some(election) => {
+            let (fleet, held) = Fleet::join(&shared.connections, election, &options.namespaces, &stop)?;
             tokio::spawn(vitals::follow_share(shared.clone(), held));
             fleet.run(&registry, stop.clone(), ended).await;
         }
@@ -223,18 +223,18 @@ impl Work for Arc<Registry> {
             if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
                 // What it has sent may still be done: harmless, as the fence says.
                 task.abort();
+                let _ = task.await;
             }
         }
     }
 
     fn begin(&self, held: &Buckets) {
-        let before = std::mem::replace(&mut self.apps().held, *held);
-        // In this order: what the watches of before still show is compared with the lists of the new ones.
+        // In this order: no task is started for what is new before its objects are listed anew, and what the watches of before still show is
+        // compared with the lists of the new ones.
         self.shared.view.keep(held);
         self.shared.watches.select(held);
-        if before != *held || self.lists().is_none() {
-            self.list_applications(held);
-        }
+        self.apps().held = *held;
+        self.list_applications(held);
     }
 }
 

@@ -27,12 +27,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAMESPACE", env = "SWELL_LEASE_NAMESPACE")]
     lease_namespace: Option<String>,
     /// With a Lease namespace: everyone takes a share of the Applications, instead of one that leads.
-    #[arg(long, env = "SWELL_SHARDING", requires = "lease_namespace")]
+    #[arg(long, env = "SWELL_SHARDING")]
     sharding: bool,
     /// The pod that this process runs in, as the downward API tells it: its Lease goes with the pod.
-    #[arg(long, env = "POD_NAME", hide = true, requires = "pod_uid")]
+    #[arg(long, env = "POD_NAME", hide = true)]
     pod_name: Option<String>,
-    #[arg(long, env = "POD_UID", hide = true, requires = "pod_name")]
+    #[arg(long, env = "POD_UID", hide = true)]
     pod_uid: Option<String>,
     /// Log lines: for people, or as JSON for machines.
     #[arg(long, value_enum, default_value = "text", env = "SWELL_LOG_FORMAT")]
@@ -64,7 +64,7 @@ const FLUSH: Duration = Duration::from_millis(500);
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     logging::start(args.log_format, &args.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -94,6 +94,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let connections = Connections::infer().await?;
         let pod = args.pod_name.zip(args.pod_uid).map(|(name, uid)| Pod { name, uid });
         let sharing = if args.sharding { Sharing::Buckets } else { Sharing::Leader };
+        anyhow::ensure!(
+            !args.sharding || args.lease_namespace.is_some(),
+            "--sharding needs --lease-namespace: the processes find each other by the Leases there"
+        );
         let election = args.lease_namespace.map(|namespace| Election { namespace, sharing, pod });
         if election.is_none() {
             tracing::info!("no --lease-namespace: this process takes itself to be the only one for its namespaces");
@@ -106,5 +110,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let _ = tokio::time::timeout(FLUSH, tracing.wait()).await;
         ended?;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // A name that is still being looked up, say, holds the end up no longer.
+    runtime.shutdown_background();
+    ended
 }

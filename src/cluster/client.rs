@@ -3,7 +3,6 @@
 //! The server allows a hundred streams for each connection, so watches have connections of their own. kube's own retries are not
 //! used: they repeat creates.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +20,19 @@ use crate::engine::action::{Fault, FaultKind};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Code;
 
+/// How a connection is found out to be dead.
+#[derive(Clone, Copy)]
+struct Ping {
+    every: Duration,
+    answered: Duration,
+}
+
+const PING: Ping = Ping { every: Duration::from_secs(30), answered: Duration::from_secs(20) };
+/// A renewal on a dead connection must not cost the Lease.
+const LEASE_PING: Ping = Ping { every: Duration::from_secs(2), answered: Duration::from_secs(2) };
+/// How long a call about a Lease may take.
+const LEASE_DEADLINE: Duration = Duration::from_secs(2);
+
 /// How long a call may take that is not a watch; below the server's own minute.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How often a read is tried.
@@ -35,8 +47,7 @@ pub struct Connections {
     config: Config,
     calls: Client,
     leases: Client,
-    watches: Mutex<Vec<Client>>,
-    opened: AtomicUsize,
+    watches: Mutex<Vec<WatchClient>>,
     fence: Arc<Fence>,
     telemetry: Arc<Telemetry>,
 }
@@ -61,9 +72,15 @@ impl Connections {
     /// Connects with a configuration.
     pub fn new(mut config: Config) -> Result<Self, ConnectError> {
         config.default_retry = false;
-        let (calls, leases) = (client(&config)?, client(&config)?);
-        let (watches, opened) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
-        Ok(Self { config, calls, leases, watches, opened, fence: Arc::new(Fence::open()), telemetry: Arc::default() })
+        let (calls, leases) = (client(&config, PING)?, client(&config, LEASE_PING)?);
+        Ok(Self {
+            config,
+            calls,
+            leases,
+            watches: Mutex::new(Vec::new()),
+            fence: Arc::new(Fence::open()),
+            telemetry: Arc::default(),
+        })
     }
 
     /// The same, telling what happens there.
@@ -96,6 +113,7 @@ impl Connections {
             account: None,
             fence: self.fence.clone(),
             telemetry: self.telemetry.clone(),
+            deadline: DEADLINE,
         }
     }
 
@@ -106,6 +124,7 @@ impl Connections {
             account: None,
             fence: Arc::new(Fence::open()),
             telemetry: self.telemetry.clone(),
+            deadline: LEASE_DEADLINE,
         }
     }
 
@@ -115,13 +134,30 @@ impl Connections {
     }
 
     /// A client for one more watch.
-    pub fn for_watch(&self) -> Result<Client, ConnectError> {
-        let number = self.opened.fetch_add(1, Ordering::Relaxed) / WATCHES_PER_CONNECTION;
+    pub fn for_watch(&self) -> Result<WatchClient, ConnectError> {
         let mut clients = self.watches.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        while clients.len() <= number {
-            clients.push(client(&self.config)?);
+        // One of each is here.
+        if let Some(free) = clients.iter().find(|client| Arc::strong_count(&client.used) <= WATCHES_PER_CONNECTION) {
+            return Ok(free.clone());
         }
-        Ok(clients[number].clone())
+        let one = WatchClient { client: client(&self.config, PING)?, used: Arc::new(()) };
+        clients.push(one.clone());
+        Ok(one)
+    }
+}
+
+/// A connection for watches, on which one has a place as long as this lives.
+#[derive(Clone)]
+pub struct WatchClient {
+    client: Client,
+    used: Arc<()>,
+}
+
+impl std::ops::Deref for WatchClient {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
     }
 }
 
@@ -132,6 +168,7 @@ pub struct Calls {
     account: Option<HeaderValue>,
     fence: Arc<Fence>,
     telemetry: Arc<Telemetry>,
+    deadline: Duration,
 }
 
 /// One request.
@@ -158,6 +195,7 @@ impl Calls {
             account: Some(account),
             fence: self.fence.clone(),
             telemetry: self.telemetry.clone(),
+            deadline: self.deadline,
         }
     }
 
@@ -215,7 +253,9 @@ impl Calls {
         let started = tokio::time::Instant::now();
         for _ in 1..READ_TRIES {
             match self.once(&call, accept).await {
-                Err(fault) if repeatable && fault.kind == FaultKind::Transient && started.elapsed() < DEADLINE / 3 => {
+                Err(fault)
+                    if repeatable && fault.kind == FaultKind::Transient && started.elapsed() < self.deadline / 3 =>
+                {
                     // The server may name a pause; one that is long is not waited for, the caller has deadlines of its own.
                     tokio::time::sleep(pause.max(fault.retry_after.unwrap_or_default()).min(LONGEST_PAUSE)).await;
                     pause *= 3;
@@ -259,7 +299,17 @@ impl Calls {
             let bytes = response.into_body().collect_bytes().await.map_err(|error| on_the_way(&what, &error))?;
             Ok((status, retry_after, bytes))
         };
-        let answer = tokio::time::timeout(DEADLINE, answer).await;
+        let answer = async {
+            tokio::select! {
+                answer = answer => answer,
+                () = self.fence.closes(), if call.method != Method::GET => {
+                    let message =
+                        format!("{what}: broken off, because the Lease of this process was not renewed in time; whether it was done is not known");
+                    Err(Fault { kind: FaultKind::Transient, message, retry_after: None })
+                }
+            }
+        };
+        let answer = tokio::time::timeout(self.deadline, answer).await;
         self.note(call, &answer, sent.elapsed());
         let (status, retry_after, bytes) = match answer {
             Ok(answer) => answer?,
@@ -267,7 +317,7 @@ impl Calls {
                 return Err(classify(
                     StatusCode::GATEWAY_TIMEOUT,
                     None,
-                    late(&what).to_string().as_bytes(),
+                    late(&what, self.deadline).to_string().as_bytes(),
                     &call.path,
                     false,
                 ));
@@ -311,19 +361,20 @@ fn verb(call: &Call<'_>) -> &'static str {
     }
 }
 
-fn late(what: &str) -> Value {
-    serde_json::json!({"message": format!("{what}: no answer within {}s", DEADLINE.as_secs())})
+fn late(what: &str, deadline: Duration) -> Value {
+    serde_json::json!({"message": format!("{what}: no answer within {}s", deadline.as_secs())})
 }
 
 /// One HTTP/2 connection to the API server (HTTP/1.1 where it offers nothing else).
-fn client(config: &Config) -> Result<Client, ConnectError> {
+fn client(config: &Config, ping: Ping) -> Result<Client, ConnectError> {
     let tls = config.rustls_client_config()?;
     let connector =
         hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().build();
     let transport = HyperClient::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
-        .http2_keep_alive_interval(Duration::from_secs(30))
+        .http2_keep_alive_interval(ping.every)
+        .http2_keep_alive_timeout(ping.answered)
         .http2_keep_alive_while_idle(true)
         .build(connector);
     let service = ServiceBuilder::new()

@@ -1,15 +1,21 @@
 //! The Leases of the processes that share the work: one for each, with what it claims in an annotation.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::client::{Call, Calls};
 use crate::engine::action::Fault;
-use crate::engine::shards::Claim;
+use crate::engine::shards::{BadClaim, Claim, Sharing};
 
 /// Annotation on a Lease: the claim of its process.
 const CLAIM: &str = "swell.dev/claim";
+/// Annotation on a Lease: how its process was told to share.
+const SHARING: &str = "swell.dev/sharing";
+/// Annotation on a Lease: the namespaces that its process looks at.
+const NAMESPACES: &str = "swell.dev/namespaces";
 /// Which Leases are ours.
 pub const SELECTOR: &str = "app.kubernetes.io/name=swell,app.kubernetes.io/component=operator";
 
@@ -22,6 +28,19 @@ pub struct Pod {
     pub uid: String,
 }
 
+/// What a process tells of itself in its Lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// What people know it by: the name of its pod, or of its host.
+    pub holder: String,
+    /// The pod that it runs in.
+    pub pod: Option<Pod>,
+    /// How it was told to share.
+    pub sharing: Sharing,
+    /// The namespaces that it looks at, with commas between them; empty for all.
+    pub namespaces: String,
+}
+
 /// A Lease as the server has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -32,7 +51,11 @@ pub struct Lease {
     /// Its resourceVersion.
     pub version: String,
     /// What its process claims; nothing before it has said so.
-    pub claim: Option<Claim>,
+    pub claim: Option<Result<Claim, BadClaim>>,
+    /// How its process was told to share; nothing where it does not say.
+    pub sharing: Option<Sharing>,
+    /// The namespaces that its process looks at, with commas between them; empty for all.
+    pub namespaces: String,
     /// How long it holds after a renewal.
     pub seconds: u64,
     /// The uid of the pod that it belongs to.
@@ -44,18 +67,25 @@ impl Lease {
     /// Reads one.
     pub fn read(object: &Value) -> Option<Self> {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-        let claim = object.pointer("/metadata/annotations").and_then(|a| a.get(CLAIM)?.as_str()?.parse().ok());
+        let annotation = |key: &str| object.pointer("/metadata/annotations").and_then(|a| a.get(key)?.as_str());
         let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
         let pod = owners.into_iter().flatten().find(|owner| owner.get("kind").and_then(Value::as_str) == Some("Pod"));
         Some(Self {
             name: text("/metadata/name")?.to_owned(),
             uid: text("/metadata/uid")?.to_owned(),
             version: text("/metadata/resourceVersion")?.to_owned(),
-            claim,
+            claim: annotation(CLAIM).map(str::parse),
+            sharing: annotation(SHARING).and_then(Sharing::parse),
+            namespaces: annotation(NAMESPACES).unwrap_or_default().to_owned(),
             seconds: object.pointer("/spec/leaseDurationSeconds").and_then(Value::as_u64).unwrap_or(0),
             pod: pod.and_then(|pod| Some(pod.get("uid")?.as_str()?.to_owned())),
             created: text("/metadata/creationTimestamp")?.to_owned(),
         })
+    }
+
+    /// Whether its process has said that it does nothing any more.
+    pub fn is_left(&self) -> bool {
+        matches!(&self.claim, Some(Ok(claim)) if claim.members.is_empty())
     }
 
     /// The id of its process. Ids sort by age, by the server's clock.
@@ -83,13 +113,14 @@ impl Leases {
         format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.namespace)
     }
 
-    /// Creates the Lease of this process.
-    pub async fn create(&self, name: &str, holder: &str, seconds: u64, pod: Option<&Pod>) -> Result<Lease, Fault> {
+    /// Creates the Lease of a process.
+    pub async fn create(&self, name: &str, process: &Process, seconds: u64) -> Result<Lease, Fault> {
+        let Process { holder, pod, sharing, namespaces } = process;
         let mut body = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": {"name": name, "labels": {
                 "app.kubernetes.io/name": "swell", "app.kubernetes.io/component": "operator"
-            }},
+            }, "annotations": {SHARING: sharing.as_str(), NAMESPACES: namespaces}},
             "spec": {
                 "holderIdentity": holder, "leaseDurationSeconds": seconds, "acquireTime": micros(), "renewTime": micros()
             }
@@ -113,6 +144,15 @@ impl Leases {
         let path = format!("{}/{}", self.path(), lease.name);
         let answer = self.calls.send(Call { method: Method::PATCH, path, body, about_secret: false }).await?;
         Lease::read(&answer).ok_or_else(|| odd(&answer))
+    }
+
+    /// Says that its process does nothing any more: whoever sees this need not wait until it has run out.
+    pub async fn leave(&self, lease: &Lease) -> Result<(), Fault> {
+        let nobody = Claim { sharing: Sharing::Leader, members: BTreeSet::new() };
+        let patch = json!({"metadata": {"uid": lease.uid, "annotations": {CLAIM: nobody.to_string()}}});
+        let body = Some((&patch, "application/merge-patch+json"));
+        let path = format!("{}/{}", self.path(), lease.name);
+        self.calls.send(Call { method: Method::PATCH, path, body, about_secret: false }).await.map(|_| ())
     }
 
     /// All of them, from the quorum.
@@ -161,7 +201,7 @@ mod tests {
         };
         let old = lease("swell-z", "2026-01-01T00:00:00Z");
         assert_eq!((old.seconds, old.pod.as_deref()), (10, Some("pod-uid")));
-        assert_eq!(old.claim.as_ref().unwrap().members.len(), 2);
+        assert_eq!(old.claim.as_ref().unwrap().as_ref().unwrap().members.len(), 2);
         assert!(old.id() < lease("swell-a", "2026-01-01T00:00:01Z").id());
     }
 }

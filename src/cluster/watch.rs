@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::client::Calls;
+use super::client::{Calls, WatchClient};
 use crate::engine::action::{Fault, FaultKind};
 use crate::telemetry::metrics::{Code, Held};
 
@@ -62,7 +62,7 @@ const PAGE: usize = 500;
 /// Runs until it is cancelled.
 pub async fn run(
     calls: Calls,
-    client: Client,
+    client: WatchClient,
     target: Target,
     sink: impl Sink,
     synced: watch::Sender<Synced>,

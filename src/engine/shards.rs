@@ -23,7 +23,23 @@ pub enum Sharing {
     Buckets,
 }
 
-/// The processes by which one of them acts. Their ids sort by age.
+impl Sharing {
+    /// The word in a Lease.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Buckets => "buckets",
+        }
+    }
+
+    /// Reads that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Leader, Self::Buckets].into_iter().find(|sharing| sharing.as_str() == word)
+    }
+}
+
+/// The processes by which one of them acts. Their ids are the age, `-`, and a name: they sort by age. Of none: its process does nothing
+/// any more, and is about to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// How they share.
@@ -48,18 +64,16 @@ impl Claim {
     }
 }
 
+/// By the name alone, which a process keeps when it comes back with a new Lease, and with it its share.
 fn weight(member: &str, bucket: u8) -> Digest {
-    Digest::of_parts(&[member, &bucket.to_string()])
+    let name = member.split_once('-').map_or(member, |(_, name)| name);
+    Digest::of_parts(&[name, &bucket.to_string()])
 }
 
 /// The form in a Lease's annotation: `leader` or `buckets`, and the ids.
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sharing = match self.sharing {
-            Sharing::Leader => "leader",
-            Sharing::Buckets => "buckets",
-        };
-        write!(f, "{sharing}:{}", self.members.iter().map(String::as_str).collect::<Vec<_>>().join(","))
+        write!(f, "{}:{}", self.sharing.as_str(), self.members.iter().map(String::as_str).collect::<Vec<_>>().join(","))
     }
 }
 
@@ -72,11 +86,7 @@ impl FromStr for Claim {
 
     fn from_str(text: &str) -> Result<Self, BadClaim> {
         let (sharing, members) = text.split_once(':').ok_or(BadClaim)?;
-        let sharing = match sharing {
-            "leader" => Sharing::Leader,
-            "buckets" => Sharing::Buckets,
-            _ => return Err(BadClaim),
-        };
+        let sharing = Sharing::parse(sharing).ok_or(BadClaim)?;
         let members = members.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
         Ok(Self { sharing, members })
     }

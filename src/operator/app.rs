@@ -204,7 +204,10 @@ impl Actor {
         if self.gone.is_cancelled() {
             self.shared.view.forget(&self.view);
         }
-        // The write in flight is finished; what it did not say is found in the cluster by the next process.
+        // The writes in flight are finished, and what is behind them is not sent.
+        self.called_off.cancel();
+        while self.answers.next().await.is_some() {}
+        // The status as well; what it did not say is found in the cluster by the next process.
         if let Some(writing) = self.writer.writing.take() {
             writing.await;
         }
