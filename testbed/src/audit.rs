@@ -1,5 +1,6 @@
 //! Reads the API server's audit log: what was asked, by whom, and what came of it. The product cannot fool it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,8 @@ pub struct Entry {
     pub dry_run: bool,
     /// The field manager that the address names.
     pub field_manager: Option<String>,
+    /// Why the acting user may or may not, as the API server recorded it, such as `RBAC: allowed by RoleBinding "a/b" of …`; may be empty.
+    pub reason: String,
     /// Status code of the answer; 0 when there is none yet.
     pub code: u16,
     /// When the API server got the request, in microseconds since 1970.
@@ -220,6 +223,8 @@ struct Raw {
     #[serde(default)]
     object_ref: RawObject,
     #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    #[serde(default)]
     response_status: RawStatus,
     request_received_timestamp: Timestamp,
     stage_timestamp: Timestamp,
@@ -250,7 +255,7 @@ struct RawStatus {
 }
 
 impl From<Raw> for Entry {
-    fn from(raw: Raw) -> Self {
+    fn from(mut raw: Raw) -> Self {
         let mut entry = Self {
             stage: raw.stage,
             verb: raw.verb,
@@ -265,6 +270,7 @@ impl From<Raw> for Entry {
             name: raw.object_ref.name,
             dry_run: false,
             field_manager: None,
+            reason: raw.annotations.remove("authorization.k8s.io/reason").unwrap_or_default(),
             code: raw.response_status.code,
             received_us: raw.request_received_timestamp.as_microsecond(),
             stage_us: raw.stage_timestamp.as_microsecond(),

@@ -28,8 +28,15 @@ impl Layout {
         format!("https://127.0.0.1:{}", self.server_port)
     }
 
+    /// In the folder that `SWELL_TESTBED_AUDIT` names, where it outlives the cluster, else in the cluster's own.
     pub(crate) fn audit_log(&self) -> PathBuf {
-        self.dir.join("audit.log")
+        match std::env::var_os("SWELL_TESTBED_AUDIT").filter(|folder| !folder.is_empty()) {
+            Some(folder) => {
+                let name = self.dir.file_name().unwrap_or_default();
+                Path::new(&folder).join(name).with_added_extension("log")
+            }
+            None => self.dir.join("audit.log"),
+        }
     }
 
     pub(crate) fn kubeconfig(&self, name: &str) -> PathBuf {
@@ -58,6 +65,9 @@ impl Layout {
             "leaderElection": {"leaderElect": false},
         });
         write(&self.dir.join("scheduler.json"), &scheduler.to_string())?;
+        if let Some(folder) = self.audit_log().parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        }
         write(&self.dir.join("audit-policy.json"), &audit_policy().to_string())?;
         write(&self.dir.join("kwok.yaml"), &stages::config(kubelet_port))?;
         fs::create_dir_all(self.dir.join("logs")).context("cannot create the folder for logs")
