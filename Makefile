@@ -41,6 +41,7 @@ check: $(ACTIONLINT) ## Format, scripts, workflows, lints, layout, docs, depende
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	cargo run --quiet --locked -- crd | diff -u crds/application.yaml - || { echo 'crds/application.yaml is not what the code says: run make generate'; exit 1; }
 	@$(MAKE) --no-print-directory deny
+	@echo 'scripts/chart.sh check'; scripts/chart.sh check
 
 deny: $(DENY) ## Dependencies: what is banned, licences, where they come from, known advisories
 	$(DENY) --locked check bans licenses sources
@@ -64,6 +65,7 @@ fmt: ## Format everything
 generate: ## Write the generated files
 	cargo run --quiet --locked -- crd > crds/application.yaml.new && mv crds/application.yaml.new crds/application.yaml
 	SWELL_UPDATE_GOLDEN=1 cargo test --quiet --locked --test it docs
+	scripts/chart.sh generate
 
 controlplane: ## Build etcd, kube-apiserver and the rest once into the cache; prints the folder
 	@scripts/controlplane.sh

@@ -51,7 +51,7 @@ if [ "${1:-}" = down ]; then
     kubectl delete swapp agent -n agent --ignore-not-found --timeout=120s \
       || echo "the example could not be removed; is the operator still running?"
     echo "On that cluster are still: namespace agent, and what 'kubectl delete -f deploy/operator.yaml -f crds/application.yaml'"
-    echo "would remove (with the CRD, every Application on the cluster)."
+    echo "would remove (with the CRD, every Application on the cluster); before Kubernetes 1.36 also clusterrole and clusterrolebinding swell-classic."
   fi
   stop_operator
   if [ -x target/debug/testbed ]; then target/debug/testbed down --name demo 2>/dev/null || true; fi
@@ -109,6 +109,13 @@ stop_operator
 if [ "$process" = yes ]; then
   say "Installing the custom resource and the operator's rights"
   kubectl apply --server-side -f crds/application.yaml -f deploy/operator.yaml
+  minor=$(kubectl version -o json | sed -n '/"serverVersion"/,/}/s/.*"minor": "\([0-9]*\).*/\1/p')
+  if [ "$minor" -lt 36 ]; then
+    # No constrained impersonation there: the chart's rbac.impersonation=classic.
+    kubectl create clusterrole swell-classic --verb=impersonate --resource=serviceaccounts --dry-run=client -o yaml | kubectl apply --server-side -f -
+    kubectl create clusterrolebinding swell-classic --clusterrole=swell-classic --serviceaccount=swell-system:swell --dry-run=client -o yaml \
+      | kubectl apply --server-side -f -
+  fi
   kubectl wait --for=condition=Established crd/applications.swell.dev --timeout=30s
   (umask 077 && target/debug/testbed kubeconfig --service-account swell-system/swell > "$state/operator.kubeconfig")
   # A process group of its own: Ctrl-C in the terminal is not for it, and it outlives this script.
