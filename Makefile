@@ -8,6 +8,17 @@ export CYCLONEDX := $(CACHE)/tools/cargo-cyclonedx-$(CYCLONEDX_VERSION)/bin/carg
 ACTIONLINT_VERSION := 1.7.12
 ACTIONLINT := $(CACHE)/tools/actionlint-$(ACTIONLINT_VERSION)/actionlint
 
+# All tests; then the operator's role against what it has asked for in all of them, by the audit logs of their API servers.
+AUDIT := $(CURDIR)/target/audit
+define whole_run
+	rm -rf $(AUDIT)
+	SWELL_TESTBED_AUDIT=$(AUDIT) $(1) cargo test --workspace --locked --no-fail-fast
+	@# A cluster that was there before (SWELL_TESTBED) has its log elsewhere, with what others asked for.
+	if [ -z "$$SWELL_TESTBED" ]; then set -o pipefail; SWELL_TESTBED_AUDIT=$(AUDIT) cargo test --quiet --locked --test cluster \
+	  -- --ignored --nocapture over_a_whole_run | tee /dev/stderr | grep '1 passed' > /dev/null; fi
+	rm -rf $(AUDIT)
+endef
+
 # Tests on the control plane wait more than they compute: more of them at a time than there are cores.
 export RUST_TEST_THREADS ?= 6
 
@@ -24,11 +35,11 @@ demo-down: ## Stop what the demo left running
 
 test: controlplane ## All tests, on the real control plane too
 	cargo build --workspace --locked
-	cargo test --workspace --locked --no-fail-fast
+	$(call whole_run,)
 
 test-full: controlplane ## The same with many more property cases and simulated syncs, and a real one hit at every call
 	cargo build --workspace --locked
-	PROPTEST_CASES=20000 SWELL_SIM_SEEDS=20000 SWELL_FIRE=all cargo test --workspace --locked --no-fail-fast
+	$(call whole_run,PROPTEST_CASES=20000 SWELL_SIM_SEEDS=20000 SWELL_FIRE=all)
 
 check: $(ACTIONLINT) ## Format, scripts, workflows, lints, layout, docs, dependencies, generated files; what is quick comes first
 	cargo fmt --all -- --check

@@ -24,6 +24,8 @@ mod ownership;
 mod prunes;
 mod recorded;
 mod refusals;
+mod role;
+mod stolen;
 mod support;
 mod verdicts;
 mod waves;

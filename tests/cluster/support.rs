@@ -1,5 +1,6 @@
 //! What every test on the control plane needs: a namespace whose account may deploy, an operator of its own, and waiting with a deadline.
 
+pub(crate) mod accounts;
 pub(crate) mod crew;
 pub(crate) mod proxied;
 pub(crate) mod told;
@@ -62,9 +63,14 @@ async fn prepared() -> &'static Path {
 
 /// Runs kubectl as the cluster's admin; gives its output.
 pub(crate) fn kubectl(args: &[&str]) -> String {
-    let output = testbed().kubectl().args(args).output().unwrap();
+    output(testbed().kubectl().args(args))
+}
+
+/// Runs a command that must succeed; gives its output.
+pub(crate) fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "kubectl {args:?} failed: {}", text(&output.stderr));
+    assert!(output.status.success(), "{command:?} failed: {}", text(&output.stderr));
     text(&output.stdout)
 }
 
@@ -147,6 +153,14 @@ impl Place {
     pub(crate) fn kill_operator(&mut self) {
         if let Some(mut operator) = self.operator.take() {
             operator.kill().unwrap();
+            operator.wait().unwrap();
+        }
+    }
+
+    /// Asks the operator to stop, and waits until it has.
+    pub(crate) fn stop_operator(&mut self) {
+        if let Some(mut operator) = self.operator.take() {
+            output(Command::new("kill").arg(operator.id().to_string()));
             operator.wait().unwrap();
         }
     }
