@@ -18,6 +18,7 @@ mod hands;
 mod heal;
 mod hooks;
 mod hooks_kept;
+mod install;
 mod observe;
 mod options;
 mod ownership;
