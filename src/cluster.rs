@@ -3,6 +3,7 @@
 //! Reads: [`watch`] feeds the [`view`], [`source`] reads manifests, [`discovery`] learns the kinds. Writes: [`perform`] for managed
 //! objects, as the Application's account; [`application`] for Applications, as the operator.
 
+pub mod account;
 pub mod application;
 pub mod client;
 pub mod discovery;

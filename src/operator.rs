@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Application;
+use crate::cluster::account::Acting;
 use crate::cluster::application::applications;
 use crate::cluster::client::{ConnectError, Connections};
 use crate::cluster::discovery::Discovery;
@@ -43,6 +44,8 @@ use sources::SourceWatches;
 pub struct Options {
     /// Namespaces whose Applications and objects it looks at; none: the whole cluster.
     pub namespaces: Vec<String>,
+    /// Whose rights it has in what it does for an Application.
+    pub acting: Acting,
     /// How it shares the work with others; none: it is alone.
     pub election: Option<Election>,
 }
@@ -62,6 +65,8 @@ pub struct Election {
 pub(crate) struct Shared {
     /// Namespaces that are looked at; none: all.
     namespaces: Vec<String>,
+    /// Whose rights what is done for an Application has.
+    acting: Acting,
     connections: Arc<Connections>,
     discovery: Arc<Discovery>,
     view: Arc<View>,
@@ -88,6 +93,9 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), ConnectError> {
     let connections = connections.watched_by(telemetry.clone());
+    if let Some(warning) = options.acting.warning() {
+        tracing::warn!("{warning}");
+    }
     let connections = Arc::new(if options.election.is_some() { connections.fenced() } else { connections });
     let discovery = Arc::new(Discovery::new(connections.calls()));
     let view = Arc::new(View::default());
@@ -100,6 +108,7 @@ pub async fn run(
     ));
     let shared = Arc::new(Shared {
         namespaces: options.namespaces.clone(),
+        acting: options.acting.clone(),
         sources: SourceWatches::new(connections.clone(), stop.clone()),
         connections,
         discovery,
@@ -289,11 +298,9 @@ impl Registry {
             }
         };
         let owner = Owner::new(&place.0, &place.1);
+        self.shared.view.note(owner.clone(), namespaces_of(&application));
         let mut apps = self.apps();
         if !apps.held.contains(owner.bucket_number()) {
-            drop(apps);
-            let namespaces = namespaces_of(&application);
-            self.shared.view.note_elsewhere(owner, namespaces);
             return;
         }
         let application = Arc::new(application);
@@ -312,7 +319,7 @@ impl Registry {
         if let Some(handle) = self.apps().running.remove(place) {
             handle.gone.cancel();
         }
-        self.shared.view.forget_elsewhere(&Owner::new(&place.0, &place.1));
+        self.shared.view.retain_noted(|owner| (owner.namespace(), owner.name()) != (&*place.0, &*place.1));
     }
 }
 
@@ -320,7 +327,9 @@ impl Registry {
 fn namespaces_of(application: &Application) -> BTreeSet<String> {
     let rows = application.status.iter().flat_map(|status| &status.resources);
     let mut namespaces: BTreeSet<_> = rows.filter_map(|row| row.namespace.clone()).collect();
-    if application.status.as_ref().is_some_and(|status| status.inventory.is_some()) {
+    // The rows are cut to a budget, the inventory is whole.
+    if let Some(inventory) = application.status.as_ref().and_then(|status| status.inventory.as_ref()) {
+        namespaces.extend(inventory.namespaces.iter().cloned());
         namespaces.insert(application.destination_namespace().to_owned());
     }
     namespaces
@@ -370,9 +379,20 @@ struct ApplicationsSink {
 
 impl Sink for ApplicationsSink {
     fn list(&self, items: Vec<Value>, _version: u64) {
-        let mut listed = BTreeSet::new();
+        let listed: BTreeSet<_> = items.iter().map(place).collect();
+        let view = &self.registry.shared.view;
+        let here = |namespace: &str| self.namespace.as_ref().is_none_or(|scope| scope == namespace);
+        view.retain_noted(|owner| {
+            !here(owner.namespace()) || listed.contains(&(owner.namespace().to_owned(), owner.name().to_owned()))
+        });
+        // What each has is known before the first of them acts: another's Namespace is not pruned for not knowing it (V27).
+        for object in &items {
+            if let Ok(application) = serde_json::from_value::<Application>(object.clone()) {
+                let place = place(object);
+                view.note(Owner::new(&place.0, &place.1), namespaces_of(&application));
+            }
+        }
         for object in items {
-            listed.insert(place(&object));
             self.registry.put(object);
         }
         let known: Vec<_> = self.registry.apps().running.keys().cloned().collect();

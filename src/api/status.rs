@@ -334,6 +334,10 @@ pub struct Inventory {
     /// The kinds in use, as `group/Kind` (`/Kind` for the core group), sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<String>,
+    /// The namespaces in use, written down before the first object in a new one, sorted: what carries our marks anywhere else was not
+    /// put there by us.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
 }
 
 /// The latest operation about the whole source: no dry run, not of some objects only, not superseded before it was done.
@@ -344,6 +348,10 @@ pub struct Attempted {
     pub revision: String,
     /// How it ended.
     pub phase: OperationPhase,
+    /// Whether it was refused before its first write because the account lacks rights, or a namespace is missing: that is looked at
+    /// again from time to time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lacks_rights: bool,
 }
 
 /// An ended operation.

@@ -10,6 +10,8 @@ use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
+use crate::engine::harmless;
+
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(super) enum LogFormat {
@@ -54,7 +56,7 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt:
         write!(writer, "{name}=")?;
     }
     for c in format!("{value:?}").chars() {
-        if c.is_control() { write!(writer, "{}", c.escape_default())? } else { writer.write_char(c)? }
+        if harmless::is_harmful(c) { write!(writer, "{}", c.escape_default())? } else { writer.write_char(c)? }
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::logging::{self, LogFormat};
+use crate::cluster::account::{Acting, Forced};
 use crate::cluster::client::Connections;
 use crate::cluster::lease::Pod;
 use crate::engine::shards::Sharing;
@@ -23,6 +24,14 @@ pub(super) struct Args {
     /// Look only at this namespace's Applications and objects; may be given more than once. Without it: the whole cluster.
     #[arg(long = "namespace", short = 'n', value_name = "NAMESPACE", env = "SWELL_NAMESPACES", value_delimiter = ',')]
     namespaces: Vec<String>,
+    /// Write everything as this service account, whatever Applications say: NAME is looked for in the namespace of each Application,
+    /// NAMESPACE/NAME is one for all, with which tenants are not kept apart any more.
+    #[arg(long, value_name = "NAME|NAMESPACE/NAME", env = "SWELL_FORCE_ACCOUNT")]
+    force_account: Option<Forced>,
+    /// Write everything with the operator's own rights, for a cluster whose Applications are all of one team: whoever may write an
+    /// Application may then do all that the operator may.
+    #[arg(long, env = "SWELL_OWN_RIGHTS")]
+    own_rights: bool,
     /// Share the work with the other operators whose Leases are in this namespace: one leads, the others stand by.
     #[arg(long, value_name = "NAMESPACE", env = "SWELL_LEASE_NAMESPACE")]
     lease_namespace: Option<String>,
@@ -62,6 +71,7 @@ pub(super) struct Args {
 const FLUSH: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let acting = acting(&args)?;
     logging::start(args.log_format, &args.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let ended = runtime.block_on(async {
@@ -102,7 +112,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         if election.is_none() {
             tracing::info!("no --lease-namespace: this process takes itself to be the only one for its namespaces");
         }
-        let options = Options { namespaces: args.namespaces, election };
+        let options = Options { namespaces: args.namespaces, acting, election };
         let ended = operator::run(connections, options, telemetry, stop).await;
         finish.cancel();
         tracing.close();
@@ -114,4 +124,17 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A name that is still being looked up, say, holds the end up no longer.
     runtime.shutdown_background();
     ended
+}
+
+/// Whose rights the operator has in what it does for Applications. Both ways are settings of the whole operator; together they
+/// contradict each other.
+fn acting(args: &Args) -> anyhow::Result<Acting> {
+    match (&args.force_account, args.own_rights) {
+        (Some(forced), true) => anyhow::bail!(
+            "--force-account {forced} and --own-rights contradict each other: give one of them (SWELL_FORCE_ACCOUNT and SWELL_OWN_RIGHTS count too)"
+        ),
+        (Some(forced), false) => Ok(Acting::AsForced(forced.clone())),
+        (None, true) => Ok(Acting::AsOperator),
+        (None, false) => Ok(Acting::AsNamed),
+    }
 }

@@ -73,6 +73,11 @@ pub fn missing_marks(application: &Application, owner: &Owner, ledger: &Ledger) 
     if annotations.get(keys::APPLYSET_CONTAINS_GROUP_KINDS).map(String::as_str).unwrap_or_default() != kinds {
         patch["metadata"]["annotations"][keys::APPLYSET_CONTAINS_GROUP_KINDS] = Value::from(kinds);
     }
+    let also: Vec<_> = ledger.namespaces().iter().map(String::as_str).filter(|ns| *ns != owner.namespace()).collect();
+    let also = also.join(",");
+    if annotations.get(keys::APPLYSET_ADDITIONAL_NAMESPACES).map(String::as_str).unwrap_or_default() != also {
+        patch["metadata"]["annotations"][keys::APPLYSET_ADDITIONAL_NAMESPACES] = Value::from(also);
+    }
     (patch != json!({})).then_some(Change { patch })
 }
 

@@ -14,6 +14,7 @@ use kube::{Client, Config};
 use serde_json::Value;
 use tower::{BoxError, ServiceBuilder};
 
+use super::account::is_dns_name;
 use super::error::{classify, on_the_way};
 use super::fence::Fence;
 use crate::engine::action::{Fault, FaultKind};
@@ -37,6 +38,8 @@ const LEASE_DEADLINE: Duration = Duration::from_secs(2);
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How often a read is tried.
 const READ_TRIES: u32 = 4;
+/// What is asked by a create that creates nothing.
+const REVIEWS: &[&str] = &["/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/"];
 /// The longest pause between two tries of a read.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Watches on one connection.
@@ -188,8 +191,11 @@ impl Calls {
     #[must_use]
     pub fn acting_as(&self, namespace: &str, account: &str) -> Self {
         let user = format!("system:serviceaccount:{namespace}:{account}");
-        // A name that no header can carry must not leave us with the operator's own rights: as nobody, everything is refused.
-        let account = HeaderValue::from_str(&user).unwrap_or(HeaderValue::from_static("system:anonymous"));
+        // What is no name of an account must not leave us with the operator's own rights, nor become another user: as nobody,
+        // everything is refused.
+        let is_one = is_dns_name(namespace) && is_dns_name(account);
+        let account = HeaderValue::from_str(&user).ok().filter(|_| is_one);
+        let account = account.unwrap_or(HeaderValue::from_static("system:anonymous"));
         Self {
             client: self.client.clone(),
             account: Some(account),
@@ -248,7 +254,7 @@ impl Calls {
     /// Sends a request. Reads, and reviews of rights, change nothing: they are repeated a few times; writes never are here, because
     /// only the engine knows whether one may be.
     async fn bytes(&self, call: Call<'_>, accept: Option<&'static str>) -> Result<Vec<u8>, Fault> {
-        let repeatable = call.method == Method::GET || call.path.starts_with("/apis/authorization.k8s.io/");
+        let repeatable = call.method == Method::GET || REVIEWS.iter().any(|reviews| call.path.starts_with(reviews));
         let mut pause = Duration::from_millis(100);
         let started = tokio::time::Instant::now();
         for _ in 1..READ_TRIES {
@@ -391,3 +397,35 @@ fn client(config: &Config, ping: Ping) -> Result<Client, ConnectError> {
 }
 
 const USER_AGENT: &str = concat!("swell/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn i9_a_name_that_is_none_becomes_nobody_and_never_the_operator() {
+        let config = Config::new("http://127.0.0.1:1".parse().unwrap());
+        let calls = Connections::new(config).unwrap().calls();
+        let user = |namespace: &str, account: &str| {
+            let acting = calls.acting_as(namespace, account).account;
+            acting.map(|user| user.to_str().unwrap().to_owned())
+        };
+        assert_eq!(calls.account, None);
+        assert_eq!(user("shop", "default").as_deref(), Some("system:serviceaccount:shop:default"));
+        assert_eq!(user("shop", "a.b-c").as_deref(), Some("system:serviceaccount:shop:a.b-c"));
+        for (namespace, account) in [
+            ("shop", ""),
+            ("", ""),
+            ("", "default"),
+            ("shop", "x:y"),
+            ("shop", "default\r\nImpersonate-Group: system:masters"),
+            ("shop", "default\0"),
+            ("shop", "../other/default"),
+            ("shop:x", "default"),
+            ("shop", "Default"),
+            ("shop", "d\u{e9}faut"),
+        ] {
+            assert_eq!(user(namespace, account).as_deref(), Some("system:anonymous"), "{namespace:?} {account:?}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! What the cluster serves: learnt from aggregated discovery, kept, and learnt anew when a CRD changes or a kind is unknown.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
@@ -102,9 +104,25 @@ pub fn collection(group: &str, info: &KindInfo, namespace: Option<&str>) -> Stri
     }
 }
 
-/// The path of one object.
+/// The path of one object. Its name is one segment of it, whatever it holds.
 pub fn object_path(key: &ObjectKey, info: &KindInfo) -> String {
-    format!("{}/{}", collection(&key.kind.group, info, key.namespace.as_deref()), key.name)
+    format!("{}/{}", collection(&key.kind.group, info, key.namespace.as_deref()), segment(&key.name))
+}
+
+fn segment(name: &str) -> Cow<'_, str> {
+    let stays = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@!$&'()*+,;=".contains(&byte);
+    if name.bytes().all(stays) {
+        return Cow::Borrowed(name);
+    }
+    let mut segment = String::with_capacity(name.len() * 3);
+    for byte in name.bytes() {
+        if stays(byte) {
+            segment.push(char::from(byte));
+        } else {
+            let _ = write!(segment, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(segment)
 }
 
 /// Puts `apiVersion` and `kind` onto an object: items of lists and metadata come without.

@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::engine::action::{Fault, FaultKind};
+use crate::engine::harmless;
 use crate::engine::lenient::{self, Unwanted};
 
 /// The fault that a response with an error status tells. `path`: what was asked for. `about_secret`: the words of the server may quote
@@ -26,7 +27,7 @@ pub fn classify(
         kind => kind,
     };
     // What a webhook or a proxy says ends on people's terminals.
-    let message: String = message.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
+    let message = harmless::text(message);
     let message = if about_secret && may_quote(kind, status, &message) {
         let fields: Vec<_> = body
             .pointer("/details/causes")
@@ -35,13 +36,19 @@ pub fn classify(
             .flatten()
             .filter_map(|cause| cause.get("field")?.as_str())
             .collect();
+        let reason = if reason.is_empty() { status.as_str() } else { reason };
+        let advice = if message.contains("illegal base64 data") {
+            "; a value of its data is not base64: plain text belongs into stringData"
+        } else {
+            ""
+        };
         let of = if fields.is_empty() { String::new() } else { format!(" of {}", fields.join(", ")) };
         // The paths of fields that the schema does not know, or of items that stand there twice, quote no values.
         if let Some(unknown) = lenient::named(&message).filter(|fields| !fields.iter().any(Unwanted::quotes_values)) {
             return Fault { kind, message: lenient::refusal_of(&unknown), retry_after };
         }
         format!(
-            "the API server refused the Secret ({reason}){of}; its words are not shown, because they may quote the values"
+            "the API server refused the Secret ({reason}){of}; its words are not shown, because they may quote the values{advice}"
         )
     } else if message.is_empty() {
         format!("the API server answered {status}")
@@ -145,6 +152,8 @@ fn kind(status: StatusCode, reason: &str, message: &str, names_object: bool) -> 
         401 | 408 | 425 | 429 => FaultKind::Transient,
         // What an apply cannot be typed as (a field outside the schema, a key twice in a list) is answered as an internal error.
         500 if message.starts_with("failed to create typed patch object") => FaultKind::Invalid,
+        // So is what cannot be decoded: a value of a Secret that is not base64, say.
+        500 if message.starts_with("failed to convert new object") => FaultKind::Invalid,
         code if code >= 500 => FaultKind::Transient,
         _ => FaultKind::Invalid,
     }
@@ -250,6 +259,18 @@ mod tests {
         let body = json!({"reason": "Invalid", "message": "data[x]: Invalid value: \"hunter2\"", "details": {"causes": [{"field": "data[x]"}]}});
         let message = fault(422, &body, true).message;
         assert!(!message.contains("hunter2") && message.contains("data[x]"), "{message}");
+    }
+
+    #[test]
+    fn a_secret_that_is_not_base64_is_no_matter_of_time_and_is_told_how_to_write_it() {
+        let message = "failed to convert new object (shop/a; /v1, Kind=Secret) to proper version: unable to convert unstructured object to /v1, Kind=Secret: error decoding from json: illegal base64 data at input byte 6";
+        let fault = fault(500, &json!({"message": message, "code": 500}), true);
+        assert_eq!(fault.kind, FaultKind::Invalid);
+        assert!(
+            fault.message.contains("refused the Secret (500)") && fault.message.contains("stringData"),
+            "{fault:?}"
+        );
+        assert!(!fault.message.contains("input byte"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::client::Calls;
 use crate::api::{self, Application};
+use crate::engine::harmless;
 
 /// An event's type, as Kubernetes names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub async fn tell(
 ) {
     let metadata = &application.metadata;
     let (Some(name), Some(namespace)) = (&metadata.name, &metadata.namespace) else { return };
-    let mut note = note.to_owned();
+    let mut note = harmless::text(note);
     while note.len() > 1000 {
         note.pop();
     }

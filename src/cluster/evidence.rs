@@ -152,7 +152,7 @@ fn last_lines(text: &str) -> String {
 }
 
 fn harmless(text: &str) -> String {
-    text.trim_end().chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+    crate::engine::harmless::line(text.trim_end())
 }
 
 /// The last warning event about an object: why a Job has no pods.

@@ -30,8 +30,8 @@ pub struct MemberWatches {
     view: Arc<View>,
     namespaces: Namespaces,
     running: Mutex<BTreeMap<Place, Running>>,
-    /// Of which Applications the objects are seen.
-    selector: Mutex<String>,
+    /// Of whose Applications the objects are seen.
+    buckets: Mutex<Buckets>,
     stop: CancellationToken,
 }
 
@@ -59,8 +59,8 @@ impl MemberWatches {
         namespaces: Namespaces,
         stop: CancellationToken,
     ) -> Self {
-        let selector = Mutex::new(PART_OF.to_owned());
-        Self { connections, discovery, view, namespaces, running: Mutex::new(BTreeMap::new()), selector, stop }
+        let buckets = Mutex::new(Buckets::ALL);
+        Self { connections, discovery, view, namespaces, running: Mutex::new(BTreeMap::new()), buckets, stop }
     }
 
     /// Watches these kinds, and returns when all of them are listed. A kind that is not served is left out: it has no members.
@@ -147,12 +147,8 @@ impl MemberWatches {
 
     /// Sees the objects of these buckets' Applications alone from now on. Of none: nothing is watched any more.
     pub fn select(&self, buckets: &Buckets) {
-        let selector = match buckets.requirement() {
-            Some(requirement) => format!("{PART_OF},{requirement}"),
-            None => PART_OF.to_owned(),
-        };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::replace(&mut *self.selector(), selector.clone()) == selector {
+        if std::mem::replace(&mut *self.buckets(), *buckets) == *buckets {
             return;
         }
         if buckets.is_empty() {
@@ -170,8 +166,8 @@ impl MemberWatches {
         }
     }
 
-    fn selector(&self) -> MutexGuard<'_, String> {
-        self.selector.lock().unwrap_or_else(PoisonError::into_inner)
+    fn buckets(&self) -> MutexGuard<'_, Buckets> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn follow(
@@ -183,9 +179,14 @@ impl MemberWatches {
     ) -> Result<Running, Fault> {
         let client = self.connections.for_watch().map_err(|error| super::error::on_the_way("watch", &error))?;
         let (tell, synced) = watch::channel(Synced::Pending);
-        let target = Target { path: path.clone(), selector: self.selector().clone(), metadata_only };
+        let buckets = *self.buckets();
+        let selector = match buckets.requirement() {
+            Some(requirement) => format!("{PART_OF},{requirement}"),
+            None => PART_OF.to_owned(),
+        };
+        let target = Target { path: path.clone(), selector, metadata_only };
         let origin = Origin { version: version.clone(), whole: !metadata_only, for_checks: for_checks.is_some() };
-        let sink = KindSink { view: self.view.clone(), kind, origin, namespace };
+        let sink = KindSink { view: self.view.clone(), kind, origin, namespace, buckets };
         let stop = self.stop.child_token();
         tokio::spawn(run(self.connections.calls(), client, target, sink, tell, stop.clone()));
         Ok(Running { version, metadata_only, path, synced, stop })
@@ -220,6 +221,7 @@ struct KindSink {
     kind: GroupKind,
     origin: Origin,
     namespace: Option<String>,
+    buckets: Buckets,
 }
 
 impl KindSink {
@@ -239,7 +241,7 @@ impl Sink for KindSink {
                 keys.insert(key);
             }
         }
-        self.view.listed(&self.kind, self.namespace.as_deref(), version, &keys);
+        self.view.listed(&self.kind, self.namespace.as_deref(), &self.buckets, version, &keys);
     }
 
     fn put(&self, object: Value) {

@@ -27,12 +27,12 @@ use crate::telemetry::metrics::Held;
 /// What is needed to act for one Application.
 #[derive(Clone)]
 pub struct Performer {
-    /// Calls as the Application's account.
+    /// Calls as who acts for the Application.
     pub calls: Calls,
     /// Calls as the operator itself.
     pub operator: Calls,
-    /// The account's namespace and name, for messages.
-    pub account: (String, String),
+    /// Namespace and name of the account that this is; `None`: the operator itself.
+    pub account: Option<(String, String)>,
     /// The kinds that are served.
     pub discovery: Arc<Discovery>,
     /// Watches of managed kinds.
@@ -74,8 +74,8 @@ impl Performer {
         Some(match action {
             Action::Record { .. } => return None,
             Action::CheckRights(needed) => {
-                let account = (&*self.account.0, &*self.account.1);
-                Answer::Rights(rights::missing(&self.calls, &self.operator, account, needed).await)
+                let (account, home) = (self.account.as_ref(), self.app.owner.namespace());
+                Answer::Rights(rights::lacking(&self.calls, &self.operator, account, home, needed).await)
             }
             Action::Rehearse { task, write } => Answer::Rehearsed(task, self.write(write, true).await.map(|_| ())),
             Action::Write { task, write } => Answer::Written(task, self.write(write, false).await),

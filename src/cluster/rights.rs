@@ -5,49 +5,75 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::account::is_dns_name;
 use super::client::Calls;
 use crate::engine::action::{Fault, FaultKind};
-use crate::engine::rights::{MissingRight, Right};
+use crate::engine::rights::{Account, Lack, Needs, Right};
 
-/// The rights of `needed` that the account does not have. An account that does not exist is a fault that says so: the API server lets
-/// anybody act as one, without any rights. `calls` act as the account, `operator` asks for the account itself.
-pub async fn missing(
+/// What is lacking of `needs`. `calls` act as the account (`None`: as the operator itself), `operator` asks for the account itself and
+/// for namespaces: the API server lets anybody act as an account that does not exist, without any rights, and an account that may write
+/// into a namespace may hardly ever read it. `home` is the Application's namespace, which is there.
+pub async fn lacking(
     calls: &Calls,
     operator: &Calls,
-    account: (&str, &str),
-    needed: Vec<Right>,
-) -> Result<Vec<MissingRight>, Fault> {
-    let (namespace, name) = account;
-    if let Err(fault) = operator.get(format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}")).await
-        && fault.kind == FaultKind::NotFound
-    {
-        let message = format!(
-            "the service account {namespace}/{name} does not exist; to create it: kubectl create serviceaccount {name} --namespace {namespace}"
-        );
-        return Err(Fault { kind: FaultKind::Invalid, message, retry_after: None });
+    account: Option<&(String, String)>,
+    home: &str,
+    needs: Needs,
+) -> Result<Vec<Lack>, Fault> {
+    if let Some((namespace, name)) = account {
+        if !is_dns_name(name) {
+            let message = format!("{name:?} is not the name of a service account");
+            return Err(Fault { kind: FaultKind::Invalid, message, retry_after: None });
+        }
+        let there = operator.get(format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}")).await;
+        if there.is_err_and(|fault| fault.kind == FaultKind::NotFound) {
+            return Ok(vec![Lack::Account { namespace: namespace.clone(), name: name.clone() }]);
+        }
     }
-    let mut by_namespace: BTreeMap<Option<String>, Vec<Right>> = BTreeMap::new();
-    for right in needed {
-        by_namespace.entry(right.namespace.clone()).or_default().push(right);
+    let mut by_place: BTreeMap<Option<String>, Vec<Right>> = BTreeMap::new();
+    for right in needs.rights {
+        by_place.entry(right.namespace.clone()).or_default().push(right);
     }
-    let mut missing = Vec::new();
-    for (namespace, rights) in by_namespace {
+    let mut lacks = Vec::new();
+    for (namespace, rights) in by_place {
         let rules = match &namespace {
             Some(namespace) => rules(calls, namespace).await?,
             None => Vec::new(),
         };
+        let mut missing = Vec::new();
         for right in rights {
-            if rules.iter().any(|rule| allows(rule, &right)) || is_allowed(calls, &right).await? {
-                continue;
+            if !rules.iter().any(|rule| allows(rule, &right)) && !is_allowed(calls, &right).await? {
+                missing.push(right);
             }
-            missing.push(MissingRight {
-                right,
-                account_namespace: account.0.to_owned(),
-                account: account.1.to_owned(),
-            });
         }
+        let absent = match namespace.as_deref().filter(|namespace| *namespace != home) {
+            Some(namespace) => is_absent(operator, namespace).await,
+            None => false,
+        };
+        let brought = namespace.as_ref().is_some_and(|namespace| needs.brings.contains(namespace));
+        if missing.is_empty() && (!absent || brought) {
+            continue;
+        }
+        let account = match account {
+            Some((namespace, name)) => Account::Service { namespace: namespace.clone(), name: name.clone() },
+            None => Account::Operator(own_name(operator).await?),
+        };
+        lacks.push(Lack::Place { namespace, absent, account, rights: missing });
     }
-    Ok(missing)
+    Ok(lacks)
+}
+
+/// Whether a namespace is known not to be there.
+async fn is_absent(operator: &Calls, namespace: &str) -> bool {
+    let there = operator.get(format!("/api/v1/namespaces/{namespace}")).await;
+    there.is_err_and(|fault| fault.kind == FaultKind::NotFound)
+}
+
+/// The user as whom the API server knows the operator.
+async fn own_name(operator: &Calls) -> Result<String, Fault> {
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let answer = operator.post("/apis/authentication.k8s.io/v1/selfsubjectreviews".to_owned(), &review).await?;
+    Ok(answer.pointer("/status/userInfo/username").and_then(Value::as_str).unwrap_or_default().to_owned())
 }
 
 async fn rules(calls: &Calls, namespace: &str) -> Result<Vec<Value>, Fault> {

@@ -2,12 +2,14 @@
 
 use serde_json::Value;
 
+use super::account::is_dns_name;
 use super::client::Calls;
 use crate::api::annotations::REVISION;
 use crate::api::{Application, ConfigMapSource, Source};
 use crate::engine::action::{Fault, FaultKind};
 use crate::engine::object::Digest;
-use crate::engine::yaml::{Document, Limits, parse};
+use crate::engine::rights::{Account, Lack, Right};
+use crate::engine::yaml::{Document, Limits, parse_together};
 
 /// A source as it was read.
 pub struct Loaded {
@@ -15,25 +17,39 @@ pub struct Loaded {
     pub documents: Result<Vec<Document>, String>,
     /// Digest of the raw text: the revision of a source that cannot be used.
     pub digest: String,
+    /// Whether the account may not read it: nothing tells when it may.
+    pub denied: bool,
 }
 
 /// Reads the source of an Application. A fault means that nobody knows what it says (to be tried again; `Conflict`: when one of its
 /// ConfigMaps changes); an unusable source is no fault.
-pub async fn load(application: &Application, calls: &Calls) -> Result<Loaded, Fault> {
+pub async fn load(
+    application: &Application,
+    calls: &Calls,
+    account: Option<&(String, String)>,
+) -> Result<Loaded, Fault> {
     match &application.spec.source {
         Source::Inline(text) => Ok(read(&[(None, text.clone())])),
         Source::ConfigMaps(maps) => {
             let mut texts = Vec::new();
             let mut revisions = Vec::new();
             for map in maps {
-                match config_map(calls, application.namespace(), map).await? {
+                match config_map(calls, application.namespace(), map, account).await? {
                     Ok((found, revision)) => {
                         texts.extend(found.into_iter().map(|(label, text)| (Some(label), text)));
+                        let bytes: usize = texts.iter().map(|(_, text): &(_, String)| text.len()).sum();
+                        if bytes > MOST_BYTES {
+                            let problem = format!(
+                                "the ConfigMaps of the source have more than {MOST_BYTES} bytes: split the Application"
+                            );
+                            let digest = Digest::of_parts(&["too large", &problem]).to_string();
+                            return Ok(Loaded { documents: Err(problem), digest, denied: false });
+                        }
                         revisions.push((map.name.as_str(), revision));
                     }
-                    Err(problem) => {
+                    Err(Unusable { problem, denied }) => {
                         let digest = Digest::of_parts(&["missing", &problem]).to_string();
-                        return Ok(Loaded { documents: Err(problem), digest });
+                        return Ok(Loaded { documents: Err(problem), digest, denied });
                     }
                 }
             }
@@ -44,6 +60,9 @@ pub async fn load(application: &Application, calls: &Calls) -> Result<Loaded, Fa
         }
     }
 }
+
+/// What the ConfigMaps of a source may hold together.
+const MOST_BYTES: usize = 32 << 20;
 
 /// Several ConfigMaps count once all carry the same `swell.dev/revision`, if any does.
 fn half_a_change(revisions: &[(&str, Option<String>)]) -> Option<String> {
@@ -61,33 +80,49 @@ fn half_a_change(revisions: &[(&str, Option<String>)]) -> Option<String> {
 fn read(texts: &[(Option<String>, String)]) -> Loaded {
     let parts: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
     let digest = Digest::of_parts(&parts).to_string();
-    let mut documents = Vec::new();
-    let mut problems = Vec::new();
-    for (label, text) in texts {
-        match parse(label.as_deref(), text, &Limits::default()) {
-            Ok(found) => documents.extend(found),
-            Err(errors) => problems.extend(errors.iter().map(ToString::to_string)),
-        }
-    }
-    let documents = if problems.is_empty() { Ok(documents) } else { Err(problems.join("; ")) };
-    Loaded { documents, digest }
+    let texts: Vec<_> = texts.iter().map(|(label, text)| (label.as_deref(), text.as_str())).collect();
+    let documents = parse_together(&texts, &Limits::default())
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+    Loaded { documents, digest, denied: false }
 }
 
 /// The texts of a ConfigMap with their labels `name/key`, and its `swell.dev/revision`.
 type Texts = (Vec<(String, String)>, Option<String>);
 
+/// Why a ConfigMap gives no texts.
+struct Unusable {
+    problem: String,
+    denied: bool,
+}
+
+impl From<String> for Unusable {
+    fn from(problem: String) -> Self {
+        Self { problem, denied: false }
+    }
+}
+
 /// Reads one ConfigMap; an error in words where it is missing.
-async fn config_map(calls: &Calls, namespace: &str, map: &ConfigMapSource) -> Result<Result<Texts, String>, Fault> {
-    let path = format!("/api/v1/namespaces/{namespace}/configmaps/{}", map.name);
-    let object = match calls.get(path).await {
+async fn config_map(
+    calls: &Calls,
+    namespace: &str,
+    map: &ConfigMapSource,
+    account: Option<&(String, String)>,
+) -> Result<Result<Texts, Unusable>, Fault> {
+    let name = &map.name;
+    if !is_dns_name(name) {
+        return Ok(Err(format!("spec.source.configMaps names {name:?}, which is not the name of a ConfigMap").into()));
+    }
+    let object = match calls.get(format!("/api/v1/namespaces/{namespace}/configmaps/{name}")).await {
         Ok(object) => object,
         Err(fault) => {
-            let name = &map.name;
             return match fault.kind {
                 FaultKind::NotFound => Ok(Err(format!(
                     "spec.source.configMaps names the ConfigMap {name}, which is not in namespace {namespace}"
-                ))),
-                FaultKind::Forbidden => Ok(Err(format!("the ConfigMap {name} cannot be read: {}", fault.message))),
+                )
+                .into())),
+                FaultKind::Forbidden => {
+                    Ok(Err(Unusable { problem: unreadable(namespace, name, account, &fault), denied: true }))
+                }
                 FaultKind::Conflict
                 | FaultKind::Exists
                 | FaultKind::KindMissing
@@ -103,21 +138,67 @@ async fn config_map(calls: &Calls, namespace: &str, map: &ConfigMapSource) -> Re
     if let Some(key) = &map.key {
         return Ok(match text(key) {
             Some(text) => Ok((vec![(format!("{}/{key}", map.name), text)], revision)),
-            None => Err(format!("the ConfigMap {} has no key {key:?} with text", map.name)),
+            None => Err(format!("the ConfigMap {} has no key {key:?} with text", map.name).into()),
         });
     }
     let mut keys: Vec<_> = data.into_iter().flatten().map(|(key, _)| key.clone()).collect();
     keys.sort();
     if keys.is_empty() {
-        return Ok(Err(format!("the ConfigMap {} has no keys with text", map.name)));
+        return Ok(Err(format!("the ConfigMap {} has no keys with text", map.name).into()));
     }
     let texts = keys.into_iter().filter_map(|key| Some((format!("{}/{key}", map.name), text(&key)?))).collect();
     Ok(Ok((texts, revision)))
 }
 
+/// A ConfigMap that the account may not read, with the command that lets it.
+fn unreadable(namespace: &str, name: &str, account: Option<&(String, String)>, fault: &Fault) -> String {
+    let Some((of, account)) = account else {
+        return format!("the ConfigMap {name} cannot be read: {}", fault.message);
+    };
+    let right = Right {
+        namespace: Some(namespace.to_owned()),
+        group: String::new(),
+        resource: "configmaps".to_owned(),
+        verb: "get",
+    };
+    let lack = Lack::Place {
+        namespace: right.namespace.clone(),
+        absent: false,
+        account: Account::Service { namespace: of.clone(), name: account.clone() },
+        rights: vec![right],
+    };
+    format!("the ConfigMap {name} cannot be read: {lack}; it is read again by itself within 10 minutes after that")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_keys_may_not_cost_more_together_than_one() {
+        // Each is far below every limit.
+        let bomb = |name: &str| {
+            let items = |of: &str| vec![of; 40].join(",");
+            let text = format!(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\na: &a [{}]\nb: &b [{}]\nc: [{}]\n",
+                items("x"),
+                items("*a"),
+                items("*b")
+            );
+            (Some(name.to_owned()), text)
+        };
+        let one = read(&[bomb("a")]);
+        assert_eq!(one.documents.unwrap().len(), 1);
+        let many: Vec<_> = (0..100).map(|number| bomb(&format!("key-{number}"))).collect();
+        let refused = read(&many).documents.unwrap_err();
+        assert!(refused.contains("anchors and aliases copy more values than the limit of 200000"), "{refused}");
+        let plain = |from: usize| -> String {
+            let one = |n| format!("---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{name: m{n}}}}}\n");
+            (from..from + 6000).map(one).collect::<Vec<_>>().concat()
+        };
+        let refused = read(&[(None, plain(0)), (None, plain(6000))]).documents.unwrap_err();
+        assert!(refused.contains("more objects than the limit of 10000"), "{refused}");
+    }
 
     #[test]
     fn half_a_change_is_told_from_no_revisions_at_all_and_from_one_for_all() {

@@ -1,6 +1,8 @@
 //! The live view: for each Application its members, reduced, and which of them changed since it last looked. Objects whose kind has a
 //! health check of the Application get their verdict later, from [`super::judge`]; until then they are as they were.
 
+mod unclaimed;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -10,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::unclaimed::Unclaimed;
 use super::judge::{Queue, Waiting};
 use crate::api::annotations as keys;
 use crate::engine::health::Facts;
@@ -28,6 +31,8 @@ pub struct AppView {
     pub(super) to_judge: Notify,
     /// Whether its Application is gone, so that only what it left behind is followed.
     left_behind: AtomicBool,
+    /// Whether all of its objects have been listed: before that, what is not seen may be there all the same.
+    listed: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -42,11 +47,22 @@ struct Inner {
     gone: VecDeque<(ObjectKey, u64)>,
     checks: Arc<Checks>,
     queue: Queue,
+    /// The namespaces in which its objects can be; before that is known, all.
+    scope: Option<BTreeSet<String>>,
+    /// Objects elsewhere that carry its marks: somebody else has put them there. They count for nothing, unless it comes to write there.
+    outside: Members,
     /// Kinds whose objects have to be seen once more, because their rule is another one now.
     outdated: BTreeSet<GroupKind>,
 }
 
 impl Inner {
+    fn counts(&self, key: &ObjectKey) -> bool {
+        match (&self.scope, key.namespace.as_deref()) {
+            (Some(scope), Some(namespace)) => scope.contains(namespace),
+            (None, _) | (_, None) => true,
+        }
+    }
+
     fn take_out(&mut self, key: ObjectKey, version: u64) {
         self.members.remove(&key);
         self.queue.remove(&key, version);
@@ -85,10 +101,20 @@ pub struct Origin {
 }
 
 impl AppView {
-    fn new(owner: Owner, members: Members) -> Self {
+    fn new(owner: Owner, members: Members, outside: Members) -> Self {
         let changed = members.keys().cloned().collect();
-        let inner = Mutex::new(Inner { members, changed, ..Inner::default() });
-        Self { owner, bell: Notify::new(), to_judge: Notify::new(), left_behind: AtomicBool::new(false), inner }
+        let inner = Mutex::new(Inner { members, changed, outside, ..Inner::default() });
+        let (left_behind, listed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { owner, bell: Notify::new(), to_judge: Notify::new(), left_behind, listed, inner }
+    }
+
+    /// Notes that all of its objects have been listed.
+    pub fn note_listed(&self) {
+        self.listed.store(true, Ordering::Release);
+    }
+
+    fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
     }
 
     /// The health check of a kind.
@@ -116,6 +142,57 @@ impl AppView {
             self.bell.notify_one();
         }
         outdated
+    }
+
+    /// Sets the namespaces in which the Application's objects can be.
+    pub fn set_scope(&self, namespaces: BTreeSet<String>) {
+        let mut guard = self.inner();
+        let inner = &mut *guard;
+        if inner.scope.as_ref() == Some(&namespaces) {
+            return;
+        }
+        inner.scope = Some(namespaces);
+        let all = std::mem::take(&mut inner.members).into_iter().chain(std::mem::take(&mut inner.outside));
+        let (inside, outside): (Members, Members) = all.partition(|(key, _)| inner.counts(key));
+        for (key, live) in inside {
+            if let Some(check) = inner.checks.get(&key.kind)
+                && !live.by_check
+            {
+                inner.outdated.insert(key.kind.clone());
+                inner.members.insert(key.clone(), Arc::new(live.to_be_judged(Some(check))));
+            } else {
+                inner.members.insert(key.clone(), live);
+            }
+            inner.changed.insert(key);
+        }
+        inner.changed.extend(outside.keys().cloned());
+        if let Some(key) = outside.keys().next() {
+            self.tell_outside(key, outside.len());
+        }
+        inner.outside = outside;
+        drop(guard);
+        self.bell.notify_one();
+    }
+
+    /// Notes an object that carries the Application's marks where it has nothing. False: it counts.
+    fn is_outside(&self, key: &ObjectKey, live: &Arc<Live>) -> bool {
+        let mut inner = self.inner();
+        if inner.counts(key) {
+            return false;
+        }
+        let is_first = !inner.outside.keys().any(|known| known.namespace == key.namespace);
+        if inner.outside.get(key).is_none_or(|known| known.version < live.version) {
+            inner.outside.insert(key.clone(), live.clone());
+        }
+        drop(inner);
+        if is_first {
+            self.tell_outside(key, 1);
+        }
+        true
+    }
+
+    fn tell_outside(&self, key: &ObjectKey, count: usize) {
+        tracing::warn!(application = %self.owner, object = %key, count, "carries the marks of this Application, which has never written there: it is left alone");
     }
 
     /// The next object to be judged, with its check; else when the next one that is not to be judged yet has waited for long enough.
@@ -174,6 +251,9 @@ impl AppView {
     pub fn remove(&self, key: &ObjectKey, version: u64) {
         let mut inner = self.inner();
         inner.queue.remove(key, version);
+        if inner.outside.get(key).is_some_and(|known| known.version <= version) {
+            inner.outside.remove(key);
+        }
         if inner.members.get(key).is_none_or(|known| known.version > version) {
             return;
         }
@@ -185,17 +265,15 @@ impl AppView {
     /// Takes out every object of a kind that a list at `version` did not show.
     fn retain(&self, kind: &GroupKind, namespace: Option<&str>, version: u64, listed: &BTreeSet<ObjectKey>) {
         let mut inner = self.inner();
-        let gone: Vec<_> = inner
-            .members
-            .iter()
-            .filter(|(key, live)| {
-                key.kind == *kind
-                    && namespace.is_none_or(|namespace| key.namespace.as_deref() == Some(namespace))
-                    && live.version <= version
-                    && !listed.contains(*key)
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
+        let is_gone = |key: &ObjectKey, live: &Live| {
+            key.kind == *kind
+                && namespace.is_none_or(|namespace| key.namespace.as_deref() == Some(namespace))
+                && live.version <= version
+                && !listed.contains(key)
+        };
+        inner.outside.retain(|key, live| !is_gone(key, live));
+        let gone: Vec<_> =
+            inner.members.iter().filter(|(key, live)| is_gone(key, live)).map(|(key, _)| key.clone()).collect();
         if gone.is_empty() {
             return;
         }
@@ -211,9 +289,6 @@ impl AppView {
     }
 }
 
-/// By membership id, each object as each watch of its kind shows it.
-type Unclaimed = BTreeMap<String, BTreeMap<(ObjectKey, Origin), Value>>;
-
 /// The view of all Applications.
 #[derive(Default)]
 pub struct View {
@@ -221,8 +296,9 @@ pub struct View {
     apps: RwLock<BTreeMap<String, Arc<AppView>>>,
     /// The Applications that there are, by membership id. With a lock of its own: the engine asks while it looks at a view.
     names: RwLock<BTreeMap<String, String>>,
-    /// Applications that other processes act for, with the namespaces in which they have objects.
-    elsewhere: RwLock<BTreeMap<Owner, BTreeSet<String>>>,
+    /// The namespaces in which the Applications themselves say that they have objects: of those that another process acts for, and of those
+    /// whose objects have not been listed yet, nothing else is known.
+    told: RwLock<BTreeMap<Owner, BTreeSet<String>>>,
     /// Objects with our marks whose Application is not known (yet): they are kept whole until it is.
     unclaimed: Mutex<Unclaimed>,
     facts: RwLock<Arc<Facts>>,
@@ -234,14 +310,20 @@ impl View {
         let id = owner.membership_id();
         // Held to the end: whatever a watch shows meanwhile comes after this, and finds the new view.
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        let members = apps.get(&id).map(|earlier| earlier.peek(Members::clone)).unwrap_or_default();
-        let app = Arc::new(AppView::new(owner.clone(), members));
+        let earlier = apps.get(&id).map(|earlier| {
+            let inner = earlier.inner();
+            (inner.members.clone(), inner.outside.clone())
+        });
+        let (members, outside) = earlier.unwrap_or_default();
+        let app = Arc::new(AppView::new(owner.clone(), members, outside));
         // What an earlier one left behind was judged by that one's rules.
         let outdated = app.set_checks(checks);
         app.inner().outdated.extend(outdated);
         apps.insert(id.clone(), app.clone());
         self.names.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), owner.to_string());
-        for ((key, origin), object) in self.unclaimed().remove(&id).unwrap_or_default() {
+        let (unclaimed, dropped) = self.unclaimed().take(&id);
+        app.inner().outdated.extend(dropped);
+        for ((key, origin), object) in unclaimed {
             if let Some(live) = Live::reduce(&object, &key, owner, &self.facts()) {
                 Self::take(&apps, &app, &key, live, object, &origin, false);
             }
@@ -268,27 +350,41 @@ impl View {
         let goes = |app: &AppView| !buckets.contains(app.owner.bucket_number());
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.write().unwrap_or_else(PoisonError::into_inner);
         apps.retain(|id, app| {
-            if goes(app) {
-                names.remove(id);
+            if !goes(app) {
+                return true;
             }
-            !goes(app)
+            match told.get_mut(&app.owner) {
+                // Newer than what its status says.
+                Some(namespaces) => app.peek(|members| {
+                    namespaces.extend(members.keys().filter_map(|key| Some(key.namespace.as_deref()?.to_owned())));
+                }),
+                None => {
+                    names.remove(id);
+                }
+            }
+            false
         });
-        self.unclaimed().clear();
-        let mut elsewhere = self.elsewhere.write().unwrap_or_else(PoisonError::into_inner);
-        elsewhere.retain(|owner, _| !buckets.contains(owner.bucket_number()));
+        *self.unclaimed() = Unclaimed::default();
     }
 
-    /// Notes an Application that another process acts for, with the namespaces in which it has objects.
-    pub fn note_elsewhere(&self, owner: Owner, namespaces: BTreeSet<String>) {
+    /// Notes an Application that there is, with the namespaces in which it says that it has objects.
+    pub fn note(&self, owner: Owner, namespaces: BTreeSet<String>) {
         self.names.write().unwrap_or_else(PoisonError::into_inner).insert(owner.membership_id(), owner.to_string());
-        self.elsewhere.write().unwrap_or_else(PoisonError::into_inner).insert(owner, namespaces);
+        self.told.write().unwrap_or_else(PoisonError::into_inner).insert(owner, namespaces);
     }
 
-    /// Forgets an Application that another process acted for.
-    pub fn forget_elsewhere(&self, owner: &Owner) {
-        if self.elsewhere.write().unwrap_or_else(PoisonError::into_inner).remove(owner).is_some() {
-            self.names.write().unwrap_or_else(PoisonError::into_inner).remove(&owner.membership_id());
+    /// Forgets the noted Applications that are not to be kept.
+    pub fn retain_noted(&self, keep: impl Fn(&Owner) -> bool) {
+        let mut told = self.told.write().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<_> = told.keys().filter(|owner| !keep(owner)).cloned().collect();
+        told.retain(|owner, _| keep(owner));
+        drop(told);
+        let apps = self.apps();
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        for id in gone.iter().map(Owner::membership_id).filter(|id| !apps.contains_key(id)) {
+            names.remove(&id);
         }
     }
 
@@ -306,10 +402,13 @@ impl View {
         let here =
             self.apps().values().filter(|app| app.owner != *owner).find(has_some).map(|app| app.owner.to_string());
         here.or_else(|| {
-            let elsewhere = self.elsewhere.read().unwrap_or_else(PoisonError::into_inner);
-            let has_some =
-                |(other, namespaces): &(&Owner, &BTreeSet<String>)| *other != owner && namespaces.contains(namespace);
-            elsewhere.iter().find(has_some).map(|(other, _)| other.to_string())
+            let apps = self.apps();
+            let is_seen = |other: &Owner| apps.get(&other.membership_id()).is_some_and(|app| app.is_listed());
+            let told = self.told.read().unwrap_or_else(PoisonError::into_inner);
+            let has_some = |(other, namespaces): &(&Owner, &BTreeSet<String>)| {
+                *other != owner && namespaces.contains(namespace) && !is_seen(other)
+            };
+            told.iter().find(has_some).map(|(other, _)| other.to_string())
         })
     }
 
@@ -362,7 +461,7 @@ impl View {
             }
             // Objects of other tools carry the label too; only what has our own mark can be ours.
             None if object.pointer("/metadata/annotations").and_then(|a| a.get(keys::APPLIED)).is_some() => {
-                self.unclaimed().entry(id).or_default().insert((key.clone(), origin.clone()), object);
+                self.unclaimed().put(id, key, origin, object);
             }
             None => {}
         }
@@ -378,8 +477,11 @@ impl View {
         origin: &Origin,
         is_answer: bool,
     ) -> Arc<Live> {
+        let live = Arc::new(live);
+        if app.is_outside(key, &live) {
+            return live;
+        }
         let Some(check) = app.check(&key.kind) else {
-            let live = Arc::new(live);
             // The watch of its kind shows it too, in the form that the kind's own rule is for.
             if !origin.for_checks {
                 Self::put_among(apps, app, key, live.clone());
@@ -387,7 +489,7 @@ impl View {
             return live;
         };
         let can_be_judged = origin.whole && origin.version == check.version;
-        let live = Arc::new(live.judged_by(&object, &check, &check.pending(can_be_judged)));
+        let live = Arc::new(Live::clone(&live).judged_by(&object, &check, &check.pending(can_be_judged)));
         if app.is_to_be_judged(key, &live, can_be_judged.then_some(object), is_answer) {
             Self::put_among(apps, app, key, live.clone());
         }
@@ -410,9 +512,7 @@ impl View {
         let Some(id) = membership(object) else { return };
         let version = version(object).unwrap_or(u64::MAX);
         let apps = self.apps();
-        if let Some(objects) = self.unclaimed().get_mut(&id) {
-            objects.retain(|(known, _), _| known != key);
-        }
+        self.unclaimed().forget(&id, key);
         let Some(app) = apps.get(&id) else { return };
         app.remove(key, version);
         if app.left_behind.load(Ordering::Acquire) && app.peek(Members::is_empty) {
@@ -422,18 +522,24 @@ impl View {
         }
     }
 
-    /// Compares with a fresh list of a kind: what it does not show is gone, and wakes its Application too.
-    pub fn listed(&self, kind: &GroupKind, namespace: Option<&str>, version: u64, keys: &BTreeSet<ObjectKey>) {
+    /// Compares with a fresh list of a kind, in which the objects of these buckets' Applications are: what it does not show is gone, and wakes
+    /// its Application too.
+    pub fn listed(
+        &self,
+        kind: &GroupKind,
+        namespace: Option<&str>,
+        buckets: &Buckets,
+        version: u64,
+        keys: &BTreeSet<ObjectKey>,
+    ) {
         let apps = self.apps();
-        for app in apps.values() {
+        for app in apps.values().filter(|app| buckets.contains(app.owner.bucket_number())) {
             app.retain(kind, namespace, version, keys);
         }
-        for objects in self.unclaimed().values_mut() {
-            objects.retain(|(key, _), _| {
-                let elsewhere = namespace.is_some_and(|namespace| key.namespace.as_deref() != Some(namespace));
-                key.kind != *kind || keys.contains(key) || elsewhere
-            });
-        }
+        self.unclaimed().retain(|(key, _)| {
+            let elsewhere = namespace.is_some_and(|namespace| key.namespace.as_deref() != Some(namespace));
+            key.kind != *kind || keys.contains(key) || elsewhere
+        });
     }
 
     fn apps(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<AppView>>> {
@@ -578,15 +684,65 @@ mod tests {
     fn r20_what_a_fresh_list_does_not_show_is_gone_also_before_its_application_is_known() {
         let view = View::default();
         view.seen(&key(), object(&owner("app"), 5), &main());
-        view.listed(&key().kind, None, 7, &BTreeSet::new());
+        view.listed(&key().kind, None, &Buckets::ALL, 7, &BTreeSet::new());
         assert!(!has(&view.register(&owner("app"), &Arc::default())));
         let app = view.register(&owner("app"), &Arc::default());
         view.seen(&key(), object(&owner("app"), 8), &main());
         app.look(|_, _| ());
-        view.listed(&key().kind, None, 7, &BTreeSet::new());
+        view.listed(&key().kind, None, &Buckets::ALL, 7, &BTreeSet::new());
         assert!(has(&app), "it is newer than the list");
-        view.listed(&key().kind, None, 9, &BTreeSet::new());
+        view.listed(&key().kind, None, &Buckets::ALL, 9, &BTreeSet::new());
         assert!(!has(&app) && app.look(|_, changed| changed.contains(&key())));
+    }
+
+    #[test]
+    fn i6_what_carries_the_marks_where_the_application_has_never_written_counts_for_nothing_until_it_does() {
+        let view = View::default();
+        let app = view.register(&owner("app"), &Arc::default());
+        let forged_key = ObjectKey::new("", "ConfigMap", Some("attacker"), "forged");
+        let mut forged = object(&owner("app"), 5);
+        forged["metadata"]["name"] = json!("forged");
+        forged["metadata"]["namespace"] = json!("attacker");
+        forged["metadata"]["annotations"][keys::APPLIED] =
+            json!(applied(&owner("app"), &forged_key, Digest::of_bytes(b"x")));
+        let counted = || app.peek(|members| members.keys().cloned().collect::<Vec<_>>());
+        // Seen before it is known where the Application writes, and after.
+        view.seen(&forged_key, forged.clone(), &main());
+        app.set_scope(BTreeSet::from(["shop".to_owned()]));
+        view.seen(&key(), object(&owner("app"), 5), &main());
+        assert_eq!(counted(), [key()]);
+        forged["metadata"]["resourceVersion"] = json!("6");
+        view.seen(&forged_key, forged.clone(), &main());
+        assert_eq!(counted(), [key()]);
+        assert_eq!(view.tenant_of("attacker", &owner("other")), None);
+        // One that comes to write there finds what is there.
+        app.set_scope(BTreeSet::from(["shop".to_owned(), "attacker".to_owned()]));
+        assert_eq!(counted().len(), 2);
+        app.set_scope(BTreeSet::from(["shop".to_owned()]));
+        view.gone(&forged_key, &forged);
+        app.set_scope(BTreeSet::from(["shop".to_owned(), "attacker".to_owned()]));
+        assert_eq!(counted(), [key()]);
+    }
+
+    #[test]
+    fn objects_with_the_marks_of_applications_that_there_are_not_take_a_bounded_room() {
+        let view = View::default();
+        let count = 2 * unclaimed::MOST_BYTES / (1024 * 1024);
+        for number in 0..count {
+            let key = ObjectKey::new("batch", "Job", Some("shop"), &format!("job-{number}"));
+            let mut object = object(&owner("nobody"), 5);
+            object["metadata"]["name"] = json!(&*key.name);
+            object["metadata"]["annotations"][keys::APPLIED] =
+                json!(applied(&owner("nobody"), &key, Digest::of_bytes(b"x")));
+            object["spec"] = json!("x".repeat(1024 * 1024));
+            view.seen(&key, object, &main());
+        }
+        assert!(view.unclaimed().bytes() <= unclaimed::MOST_BYTES);
+        let app = view.register(&owner("nobody"), &Arc::default());
+        let known = app.peek(Members::len);
+        assert!(known > 10 && known < count, "{known}");
+        assert_eq!(view.unclaimed().bytes(), 0);
+        assert_eq!(app.set_checks(&Arc::default()), [GroupKind::new("batch", "Job")], "the others are asked for again");
     }
 
     #[test]
@@ -622,7 +778,7 @@ mod tests {
         view.judged(&app, &key, live, true);
         assert!(!has(&app));
         view.seen(&key, object(&owner("app"), 7), &whole());
-        view.listed(&key.kind, None, 9, &BTreeSet::new());
+        view.listed(&key.kind, None, &Buckets::ALL, 9, &BTreeSet::new());
         assert_eq!(judge(&view, &app), None);
         assert!(!has(&app));
     }

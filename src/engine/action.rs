@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::differences::Ignored;
 use super::live::Live;
 use super::object::ObjectKey;
-use super::rights::{MissingRight, Right};
+use super::rights::{Lack, Needs};
 
 /// One task of the attempt that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,8 +29,8 @@ pub enum Action {
         /// Version of the ledger that is made durable.
         version: u64,
     },
-    /// Ask the API server, as the Application's account, whether all this is allowed.
-    CheckRights(Vec<Right>),
+    /// Ask the API server, as who acts for the Application, whether all this is allowed, and whether its namespaces are there.
+    CheckRights(Needs),
     /// Server-side dry run of a write.
     Rehearse {
         /// The task.
@@ -201,8 +201,8 @@ impl Propagation {
 pub enum Answer {
     /// The ledger is durable up to this version.
     Recorded(u64),
-    /// The rights that are missing; an error when nobody could tell.
-    Rights(Result<Vec<MissingRight>, Fault>),
+    /// What is lacking of what was asked for; an error when nobody could tell.
+    Rights(Result<Vec<Lack>, Fault>),
     /// The dry run of a task's write.
     Rehearsed(TaskId, Result<(), Fault>),
     /// A task's write: the object as the server returned it (nothing for a delete).

@@ -1,6 +1,6 @@
 //! From documents to what is wanted: identity, sent form and settings of every manifest, or every reason why not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,9 +8,10 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::differences::{self, Ignored, Rules};
+use super::harmless;
 use super::health::{self, checks::Checks};
 use super::kinds::{KindInfo, Kinds, Known};
-use super::object::{Digest, GroupKind, ObjectKey, Owner, group_of, version_of};
+use super::object::{Digest, GroupKind, ObjectKey, Owner, group_of, is_path_segment, version_of};
 use super::settings::{Class, Settings};
 use super::yaml::{Document, Position};
 use crate::api::{ManagedNamespaceMetadata, annotations as keys};
@@ -92,6 +93,11 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// The namespaces of its manifests.
+    pub fn namespaces(&self) -> BTreeSet<String> {
+        self.manifests.iter().filter_map(|manifest| manifest.key.namespace.as_deref().map(str::to_owned)).collect()
+    }
+
     /// The same with the kinds that run to an end by the Application's own health checks (V5).
     #[must_use]
     pub fn with_checks(mut self, checks: &Checks) -> Self {
@@ -124,7 +130,7 @@ impl fmt::Display for Problem {
         if let Some(key) = &self.key {
             write!(f, "{key}: ")?;
         }
-        f.write_str(&self.message)
+        f.write_str(&harmless::line(&self.message))
     }
 }
 
@@ -325,15 +331,24 @@ fn head(value: &Value) -> Result<Head, String> {
     };
     let api_version = needed("/apiVersion", "every object needs one, such as \"v1\" or \"apps/v1\"")?;
     let kind = needed("/kind", "every object needs one, such as \"ConfigMap\"")?;
+    for (field, text, also) in [("apiVersion", &api_version, "/."), ("kind", &kind, "")] {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || also.contains(c);
+        if text.len() > 253 || !text.chars().all(fits) {
+            return Err(format!(
+                "{field} {text:?} is none; it has letters, digits and dashes, such as \"apps/v1\" or \"ConfigMap\""
+            ));
+        }
+    }
     let name = field("/metadata/name")?;
     let generate_name = field("/metadata/generateName")?.filter(|_| name.is_none());
     if name.is_none() && generate_name.is_none() {
         return Err(format!("this {kind} has no metadata.name; every object needs one"));
     }
     for text in [&name, &generate_name].into_iter().flatten() {
-        if text.len() > 253 || text.chars().any(|c| c.is_control() || c == '/' || c.is_whitespace()) {
+        let is_harmful = *text != harmless::line(text) || text.chars().any(char::is_whitespace);
+        if text.len() > 253 || is_harmful || !is_path_segment(text) {
             return Err(format!(
-                "metadata.name {text:?} is not a name; names have at most 253 characters, no spaces and no slashes"
+                "metadata.name {text:?} is not a name; names have at most 253 characters, no spaces, and none of / % ? #"
             ));
         }
     }
@@ -512,6 +527,30 @@ mod tests {
             problem(text).contains("must be a string, not a number: write it in quotes, \"1\""),
             "{}",
             problem(text)
+        );
+    }
+
+    #[test]
+    fn i9_a_name_that_would_lead_elsewhere_or_forge_a_line_is_none() {
+        let evil =
+            ["..", ".", "a/b", "a%2fb", "a?dryRun=All", "a#b", "a b", "a\nb", "a\u{1b}[2J", "a\u{202e}b", "a\u{9b}b"];
+        for name in evil {
+            for field in ["name", "generateName"] {
+                let object = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {(field): name}});
+                let said = problem(&object.to_string().replace('\u{9b}', "\\u009b"));
+                assert!(said.contains("is not a name") && said == harmless::line(&said), "{name:?}: {said:?}");
+            }
+        }
+        for (field, value) in [("kind", "A\nB"), ("kind", "a/b"), ("apiVersion", "v1\u{1b}"), ("apiVersion", "a?b/v1")]
+        {
+            let mut object = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+            object[field] = Value::from(value);
+            let said = problem(&object.to_string());
+            assert!(said.contains(&format!("{field} {value:?} is none")) && said == harmless::line(&said), "{said:?}");
+        }
+        assert!(
+            read("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'system:a:B_c'}")
+                .is_ok()
         );
     }
 

@@ -92,6 +92,7 @@ pub struct Owed {
 pub struct Ledger {
     hooks: BTreeMap<HookId, HookRecord>,
     kinds: BTreeSet<GroupKind>,
+    namespaces: BTreeSet<String>,
     first_write: Option<Timestamp>,
     wrote: bool,
     owed: BTreeMap<ObjectKey, Owed>,
@@ -114,12 +115,13 @@ impl Ledger {
     pub fn recovered(
         hooks: BTreeMap<HookId, HookRecord>,
         kinds: BTreeSet<GroupKind>,
+        namespaces: BTreeSet<String>,
         first_write: Option<Timestamp>,
     ) -> Self {
         let begun = |record: &HookRecord| record.stage == RecordStage::Creating;
         let inherited = hooks.iter().filter(|(_, record)| begun(record)).map(|(id, _)| id.clone()).collect();
         // Whether the write that was noted was also sent, the last process has not told.
-        Self { hooks, kinds, first_write, inherited, wrote: first_write.is_some(), ..Self::default() }
+        Self { hooks, kinds, namespaces, first_write, inherited, wrote: first_write.is_some(), ..Self::default() }
     }
 
     /// Whether the last process may have sent the create of this hook, told once: when a quorum read has not found the object.
@@ -163,16 +165,23 @@ impl Ledger {
         &self.kinds
     }
 
-    /// Adds kinds; gives the version that makes them durable, 0 when there is nothing new.
-    pub fn add_kinds(&mut self, kinds: &BTreeSet<GroupKind>) -> u64 {
-        let before = self.kinds.len();
-        self.kinds.extend(kinds.iter().cloned());
-        if self.kinds.len() == before { 0 } else { self.touch() }
+    /// The namespaces that may have members, beside the Application's own and its destination.
+    pub fn namespaces(&self) -> &BTreeSet<String> {
+        &self.namespaces
     }
 
-    /// Keeps only the kinds that are still in use. Not durable before anything: too many kinds do no harm.
-    pub fn keep_kinds(&mut self, in_use: &BTreeSet<GroupKind>) {
-        self.kinds.retain(|kind| in_use.contains(kind));
+    /// Adds kinds and namespaces; gives the version that makes them durable, 0 when there is nothing new.
+    pub fn add_places(&mut self, kinds: &BTreeSet<GroupKind>, namespaces: &BTreeSet<String>) -> u64 {
+        let before = (self.kinds.len(), self.namespaces.len());
+        self.kinds.extend(kinds.iter().cloned());
+        self.namespaces.extend(namespaces.iter().cloned());
+        if (self.kinds.len(), self.namespaces.len()) == before { 0 } else { self.touch() }
+    }
+
+    /// Keeps only the kinds and namespaces that are still in use. Not durable before anything: too many do no harm.
+    pub fn keep_places(&mut self, kinds: &BTreeSet<GroupKind>, namespaces: &BTreeSet<String>) {
+        self.kinds.retain(|kind| kinds.contains(kind));
+        self.namespaces.retain(|namespace| namespaces.contains(namespace));
     }
 
     /// When the attempt that runs first wrote something.

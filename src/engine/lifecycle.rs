@@ -37,6 +37,8 @@ pub struct Situation<'a> {
     pub approved: bool,
     /// The drift that self-heal undoes now, if the Application asks for that.
     pub heal: Option<&'a Heal>,
+    /// Whether the rights are there now that the latest operation was refused for.
+    pub rights_have_come: bool,
 }
 
 /// What is to be done next.
@@ -118,7 +120,7 @@ pub fn next(situation: Situation<'_>) -> Next {
                 return Next::Rest;
             }
             // F24: what a new revision brings is a whole operation, also when there is drift at the same time.
-            if attempted.is_none() || prune {
+            if attempted.is_none() || prune || situation.rights_have_come {
                 return Next::Start(Box::new(operation(situation, None, false)), None);
             }
             match situation.heal {
@@ -138,7 +140,7 @@ pub fn next(situation: Situation<'_>) -> Next {
 pub fn attempted(ended: &OperationState) -> Option<api::Attempted> {
     let superseded = ended.message.as_deref().unwrap_or_default().starts_with(SUPERSEDED);
     let revision = ended.revision.clone().filter(|_| !superseded && !is_partial(ended))?;
-    Some(api::Attempted { revision, phase: ended.phase })
+    Some(api::Attempted { revision, phase: ended.phase, lacks_rights: false })
 }
 
 /// Whether an operation is a dry run, or about some objects only.
@@ -175,6 +177,16 @@ pub fn heals(application: &Application) -> bool {
     automated.enabled
         && automated.self_heal
         && application.metadata.deletion_timestamp.is_none()
+        && !is_paused(application)
+}
+
+/// Whether this revision was refused for a lack of rights, and would be synced by itself as soon as they are there.
+pub fn lacks_rights(application: &Application, attempted: Option<&api::Attempted>, revision: &str) -> bool {
+    let refused = attempted.is_some_and(|attempted| attempted.lacks_rights && attempted.revision == revision);
+    refused
+        && application.automated().enabled
+        && application.metadata.deletion_timestamp.is_none()
+        && application.operation.is_none()
         && !is_paused(application)
 }
 
@@ -417,6 +429,7 @@ mod tests {
             would_prune: false,
             approved: false,
             heal: None,
+            rights_have_come: false,
         }
     }
 
@@ -453,6 +466,22 @@ mod tests {
         };
         assert!(matches!(after(&ended("r2", &format!("{SUPERSEDED}r3"))), Next::Start(..)));
         assert_eq!(after(&ended("r2", "ConfigMap shop/a: refused")), Next::Rest);
+    }
+
+    #[test]
+    fn a_revision_that_was_refused_for_a_lack_of_rights_is_synced_when_they_have_come_and_only_if_that_is_automatic() {
+        let refused = api::Attempted { lacks_rights: true, ..attempted(&ended("r2", "nothing was written")).unwrap() };
+        let app = application(json!({}));
+        assert!(lacks_rights(&app, Some(&refused), "r2"));
+        assert!(!lacks_rights(&app, Some(&refused), "r3"), "another revision is tried at once");
+        let failed = api::Attempted { lacks_rights: false, ..refused.clone() };
+        assert!(!lacks_rights(&app, Some(&failed), "r2"), "it failed for another reason");
+        let manual = application(json!({"spec": {"syncPolicy": {"automated": {"enabled": false}}}}));
+        assert!(!lacks_rights(&manual, Some(&refused), "r2"));
+        assert!(!lacks_rights(&deleted(json!({})), Some(&refused), "r2"));
+        let now = Situation { attempted: Some(&refused), ..situation(&app) };
+        assert_eq!(next(now), Next::Rest);
+        assert!(matches!(next(Situation { rights_have_come: true, ..now }), Next::Start(..)));
     }
 
     #[test]

@@ -209,6 +209,11 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// Whether a text can be one segment of a path, as the server asks it of every name: it leads nowhere else.
+pub fn is_path_segment(text: &str) -> bool {
+    !matches!(text, "." | "..") && !text.contains(['/', '%', '?', '#'])
+}
+
 /// The group of an `apiVersion`: `apps` of `apps/v1`, empty for `v1`.
 pub fn group_of(api_version: &str) -> &str {
     api_version.rsplit_once('/').map_or("", |(group, _)| group)

@@ -22,6 +22,8 @@ pub struct Plan {
     pub without_task: Vec<WithoutTask>,
     /// Group/kinds of everything that the plan may write.
     pub kinds: BTreeSet<GroupKind>,
+    /// Namespaces into which the plan may write.
+    pub namespaces: BTreeSet<String>,
     /// Namespaces that the plan prunes.
     pub pruned_namespaces: BTreeSet<String>,
 }
@@ -357,6 +359,7 @@ impl Plan {
         for Placed { phase, wave, task } in placed {
             if !matches!(task.work, Work::Namespace(_)) {
                 self.kinds.insert(task.key.kind.clone());
+                self.namespaces.extend(task.key.namespace.as_deref().map(str::to_owned));
             }
             if matches!(task.work, Work::Prune) && task.key.kind.is("", "Namespace") {
                 self.pruned_namespaces.insert(task.key.name.to_string());

@@ -11,7 +11,7 @@ use super::heal::Heal;
 use super::ledger::{HookId, HookOutcome, HookRecord, Ledger, RecordStage};
 use super::lifecycle;
 use super::membership::HookRun;
-use super::object::{Digest, GroupKind, ObjectKey};
+use super::object::{Digest, GroupKind, ObjectKey, is_path_segment};
 use super::plan::Options;
 use crate::api;
 
@@ -71,13 +71,14 @@ pub fn recover(status: Option<&api::ApplicationStatus>) -> Recovered {
         .filter_map(|text| text.split_once('/'))
         .map(|(group, kind)| GroupKind::new(group, kind))
         .collect();
+    let namespaces = status.inventory.iter().flat_map(|inventory| &inventory.namespaces).cloned().collect();
     let state = status.operation_state.as_ref().filter(|state| !state.phase.is_ended());
     let first_write = state.and_then(|state| state.first_write_at);
     let running = state.map(|state| running(state, &hooks));
     // A status of an earlier version does not have it.
     let ended = status.operation_state.as_ref().filter(|state| state.phase.is_ended());
     let attempted = status.attempted.clone().or_else(|| ended.and_then(lifecycle::attempted));
-    Recovered { ledger: Ledger::recovered(hooks, kinds, first_write), running, attempted }
+    Recovered { ledger: Ledger::recovered(hooks, kinds, namespaces, first_write), running, attempted }
 }
 
 fn running(state: &api::OperationState, hooks: &BTreeMap<HookId, HookRecord>) -> Running {
@@ -155,6 +156,10 @@ fn row(row: &api::ResourceResult) -> Option<Row> {
 }
 
 fn record(record: &api::HookRecord) -> Option<(HookId, HookRecord)> {
+    // Whoever may write the status may write any name into it.
+    if !is_path_segment(&record.name) || !record.namespace.as_deref().is_none_or(is_path_segment) {
+        return None;
+    }
     let key = ObjectKey::new(&record.group, &record.kind, record.namespace.as_deref(), &record.name);
     let uid = record.uid.clone().unwrap_or_default().into();
     let outcome = || {
@@ -197,6 +202,22 @@ mod tests {
         assert!(found.operation.deletion);
         assert!(found.clone().as_far_as_possible(false, Duration::ZERO, now).is_none());
         assert!(found.as_far_as_possible(true, Duration::ZERO, now).is_some());
+    }
+
+    #[test]
+    fn i9_a_record_of_a_hook_whose_name_would_lead_elsewhere_is_none() {
+        let names = ["../../secrets/other", "..", "a?dryRun=All", "a%2f..", "migrate"];
+        let hooks: Vec<_> = names
+            .iter()
+            .map(|name| {
+                json!({"group": "batch", "kind": "Job", "namespace": "shop", "name": name, "phase": "PreSync",
+                    "operation": "a", "attempt": 1, "record": "Created", "uid": "u", "at": "2026-01-01T00:00:00Z"})
+            })
+            .collect();
+        let status = serde_json::from_value(json!({"hooks": hooks})).unwrap();
+        let ledger = recover(Some(&status)).ledger;
+        let known: Vec<_> = ledger.hooks().keys().map(|(key, _)| key.name.to_string()).collect();
+        assert_eq!(known, ["migrate"]);
     }
 
     #[test]

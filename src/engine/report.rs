@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::attempt::{Attempt, Course, Finish, Operation};
 use super::desired::Desired;
 use super::drift;
+use super::harmless;
 use super::health::Health;
 use super::ledger::Ledger;
 use super::live::Members;
@@ -109,7 +110,7 @@ pub fn ended_state(
     attempt: &Attempt,
     request: Option<&api::Operation>,
     phase: OperationPhase,
-    message: String,
+    message: &str,
     now: Timestamp,
 ) -> OperationState {
     let mut state = head(&attempt.operation, request, phase);
@@ -126,7 +127,7 @@ pub fn ended_state(
 pub fn unplanned_state(
     operation: &Operation,
     request: Option<&api::Operation>,
-    message: String,
+    message: &str,
     now: Timestamp,
 ) -> OperationState {
     let mut state = head(operation, request, OperationPhase::Failed);
@@ -136,7 +137,7 @@ pub fn unplanned_state(
 }
 
 /// The state of an operation that waits to begin, or to begin again.
-pub fn waiting_state(operation: &Operation, request: Option<&api::Operation>, message: String) -> OperationState {
+pub fn waiting_state(operation: &Operation, request: Option<&api::Operation>, message: &str) -> OperationState {
     let mut state = head(operation, request, OperationPhase::Running);
     state.message = Some(shortened(message, LONGEST_MESSAGE));
     state
@@ -150,7 +151,7 @@ pub fn history_entry(state: &OperationState, now: Timestamp) -> api::HistoryEntr
         started_at: state.started_at,
         finished_at: state.finished_at.unwrap_or(now),
         phase: state.phase,
-        message: state.message.clone().map(|message| shortened(message, LONGEST_LINE)),
+        message: state.message.as_deref().map(|message| shortened(message, LONGEST_LINE)),
         self_heals: state.self_heal.is_some().then_some(1),
     }
 }
@@ -325,7 +326,7 @@ fn health_summary(standing: Standing<'_>, resources: &[Resource]) -> api::Health
                 ("", _) => status.as_str(),
                 (message, _) => message,
             };
-            api::HealthSummary { status, message: Some(format!("{key}: {said}")) }
+            api::HealthSummary { status, message: Some(shortened(&format!("{key}: {said}"), LONGEST_LINE)) }
         }
     }
 }
@@ -337,7 +338,7 @@ fn running_state(standing: Standing<'_>, attempt: &Attempt) -> OperationState {
         OperationPhase::Running
     };
     let mut state = head(&attempt.operation, standing.request, phase);
-    state.message = Some(shortened(progress(attempt), LONGEST_MESSAGE));
+    state.message = Some(shortened(&progress(attempt), LONGEST_MESSAGE));
     state.first_write_at = standing.ledger.first_write();
     state.deadline = attempt
         .timeouts
@@ -383,14 +384,15 @@ fn head(operation: &Operation, request: Option<&api::Operation>, phase: Operatio
 }
 
 fn initiated_by(operation: &Operation, request: Option<&api::Operation>) -> Option<api::InitiatedBy> {
-    let username = operation.initiated_by.clone();
+    let username = operation.initiated_by.as_deref().map(harmless::line);
     let automated = username.is_none() && request.is_none() && !operation.deletion;
     (automated || username.is_some()).then_some(api::InitiatedBy { username, automated })
 }
 
 fn inventory(ledger: &Ledger) -> Option<api::Inventory> {
     let kinds: Vec<_> = ledger.kinds().iter().map(|kind| format!("{}/{}", kind.group, kind.kind)).collect();
-    (!kinds.is_empty()).then_some(api::Inventory { kinds })
+    let namespaces: Vec<_> = ledger.namespaces().iter().cloned().collect();
+    (!kinds.is_empty()).then_some(api::Inventory { kinds, namespaces })
 }
 
 /// Cuts what people read to its budget; totals stay exact.
@@ -438,12 +440,12 @@ pub fn seconds(time: Timestamp) -> String {
 
 /// Condition messages are one line of at most 1 KiB.
 fn first_line(message: &str) -> String {
-    let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    shortened(line, LONGEST_LINE)
+    shortened(&message.replace(['\n', '\t'], " "), LONGEST_LINE)
 }
 
-/// A text of at most `limit` bytes.
-fn shortened(mut text: String, limit: usize) -> String {
+/// A text of at most `limit` bytes, harmless to who reads it.
+fn shortened(text: &str, limit: usize) -> String {
+    let mut text = harmless::text(text);
     if text.len() > limit {
         let mut end = limit - 3;
         while !text.is_char_boundary(end) {

@@ -177,19 +177,43 @@ const MISTAKES: usize = 100;
 /// `source` names the text in positions. Documents that hold nothing, comments only or null give no object; the items of
 /// lists (`List`, `ConfigMapList`) are objects of their own, in place of the list. Anchors hold within one document.
 pub fn parse(source: Option<&str>, text: &str, limits: &Limits) -> Result<Vec<Document>, Vec<SourceError>> {
-    let position = |document, line| Position { source: source.map(str::to_owned), document, line };
-    if text.len() > limits.bytes {
-        let message = format!("the source has {} bytes, more than the limit of {}", text.len(), limits.bytes);
-        return Err(vec![SourceError { position: position(1, 1), message }]);
-    }
+    parse_together(&[(source, text)], limits)
+}
+
+/// The same of several texts. The limits are of all of them together, that of bytes excepted, which each text has for itself: who
+/// brings many texts may have no more of the rest than who brings one.
+pub fn parse_together(texts: &[(Option<&str>, &str)], limits: &Limits) -> Result<Vec<Document>, Vec<SourceError>> {
     let mut budget = Budget::new(limits);
     let mut documents = Vec::new();
     let mut errors = Vec::new();
+    for (source, text) in texts {
+        if !read(*source, text, limits, &mut budget, &mut documents, &mut errors) {
+            break;
+        }
+    }
+    if errors.is_empty() { Ok(documents) } else { Err(errors) }
+}
+
+/// Reads one text. False: nothing more is to be read.
+fn read(
+    source: Option<&str>,
+    text: &str,
+    limits: &Limits,
+    budget: &mut Budget<'_>,
+    documents: &mut Vec<Document>,
+    errors: &mut Vec<SourceError>,
+) -> bool {
+    let position = |document, line| Position { source: source.map(str::to_owned), document, line };
+    if text.len() > limits.bytes {
+        let message = format!("the source has {} bytes, more than the limit of {}", text.len(), limits.bytes);
+        errors.push(SourceError { position: position(1, 1), message });
+        return true;
+    }
     for chunk in split::chunks(text).filter(|chunk| chunk.filled) {
-        let mistakes = match load::load(&chunk, &mut budget) {
+        let mistakes = match load::load(&chunk, budget) {
             Ok(None) => Vec::new(),
             Ok(Some(loaded)) => {
-                let (objects, mistakes) = unpack::unpack(loaded, &position(chunk.number, chunk.line), &mut budget);
+                let (objects, mistakes) = unpack::unpack(loaded, &position(chunk.number, chunk.line), budget);
                 if errors.is_empty() {
                     documents.extend(objects);
                 }
@@ -203,16 +227,16 @@ pub fn parse(source: Option<&str>, text: &str, limits: &Limits) -> Result<Vec<Do
                 .map(|Mistake { line, message }| SourceError { position: position(chunk.number, line), message }),
         );
         if budget.exhausted() {
-            break;
+            return false;
         }
         if errors.len() >= MISTAKES {
             errors.truncate(MISTAKES);
             let message = format!("{MISTAKES} mistakes so far: what follows this document is not read");
             errors.push(SourceError { position: position(chunk.number, chunk.line), message });
-            break;
+            return false;
         }
     }
-    if errors.is_empty() { Ok(documents) } else { Err(errors) }
+    true
 }
 
 #[cfg(test)]

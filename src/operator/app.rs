@@ -1,6 +1,7 @@
 //! The task of one Application: observe → step → perform → report, woken by what happens and by deadlines, never by a clock tick.
 
 mod advance;
+mod again;
 mod checks;
 mod decision;
 mod operation;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
+use self::again::Again;
 use self::checks::Checked;
 use self::decision::Healing;
 use self::sight::Sourced;
@@ -83,6 +85,10 @@ pub(super) struct Actor {
     attempted: Option<api::Attempted>,
     history: Vec<api::HistoryEntry>,
     healing: Healing,
+    /// When rights that are lacking are looked for again.
+    rights_again: Again,
+    /// When a source that may not be read is tried again.
+    source_again: Again,
     /// The last Event about a self-heal, and when it was told.
     told: Option<(String, Timestamp)>,
     /// The operation and attempt of which was told that it waits for a person.
@@ -170,6 +176,8 @@ impl Actor {
             attempted: None,
             history: Vec::new(),
             healing: Healing::default(),
+            rights_again: Again::default(),
+            source_again: Again::default(),
             told: None,
             confirming: None,
             answers: FuturesUnordered::new(),
@@ -351,6 +359,7 @@ impl Actor {
             return;
         }
         async {
+            self.narrow_view();
             self.watch_kinds().await;
             self.decide().await;
         }

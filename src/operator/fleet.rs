@@ -116,17 +116,18 @@ impl Seen {
         let there: BTreeSet<_> = listed.iter().map(|lease| lease.uid.clone()).collect();
         let gone: Vec<_> = self.leases().values().map(|entry| entry.lease.clone()).collect();
         for lease in gone.iter().filter(|lease| !there.contains(&lease.uid)) {
-            self.remove(&lease.name, &lease.uid);
+            self.remove(&lease.name, &lease.uid, false);
         }
         for lease in listed {
             self.put(lease);
         }
     }
 
-    fn remove(&self, name: &str, uid: &str) {
+    /// Takes a Lease out. One of whom nothing says that its process has left counts until it would have run out.
+    fn remove(&self, name: &str, uid: &str, is_left: bool) {
         let mut leases = self.leases();
         let Some(entry) = leases.get_mut(name).filter(|entry| entry.lease.uid == uid) else { return };
-        if entry.lives() && entry.lease.claim.is_some() {
+        if !is_left && entry.lives() && entry.lease.claim.is_some() {
             entry.vanished = true;
         } else {
             leases.remove(name);
@@ -155,9 +156,8 @@ impl Sink for LeasesSink {
 
     fn remove(&self, object: Value) {
         if let Some(lease) = Lease::read(&object) {
-            // As it was last: it may say that its process has left.
-            self.0.put(lease.clone());
-            self.0.remove(&lease.name, &lease.uid);
+            // As it was last: it may say that its process has left, which was not seen before.
+            self.0.remove(&lease.name, &lease.uid, lease.is_left());
         }
     }
 }
@@ -532,4 +532,44 @@ fn random_name() -> String {
     use std::hash::{BuildHasher, Hasher};
     let seed = std::collections::hash_map::RandomState::new().build_hasher().finish();
     format!("swell-{:08x}", seed >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn lease(version: u64, claim: &str) -> Value {
+        json!({
+            "metadata": {"name": "swell-a", "uid": "u", "resourceVersion": version.to_string(), "creationTimestamp": "2026-01-01T00:00:00Z",
+                "annotations": {"swell.dev/claim": claim}},
+            "spec": {"leaseDurationSeconds": 10}
+        })
+    }
+
+    fn lives(seen: &Seen) -> Option<bool> {
+        seen.leases().get("swell-a").map(Entry::lives)
+    }
+
+    #[test]
+    fn f53_a_lease_that_vanishes_counts_until_it_would_have_run_out_unless_its_process_said_that_it_leaves() {
+        let sink = LeasesSink(Arc::default());
+        sink.put(lease(1, "leader:1-swell-a"));
+        sink.remove(lease(2, "leader:1-swell-a"));
+        assert_eq!(lives(&sink.0), Some(true));
+        sink.0.leases().clear();
+        sink.put(lease(1, "leader:1-swell-a"));
+        sink.remove(lease(3, "leader:"));
+        assert_eq!(lives(&sink.0), None);
+    }
+
+    #[test]
+    fn f53_the_news_of_a_dead_lease_that_was_deleted_do_not_bring_it_back_to_life() {
+        let sink = LeasesSink(Arc::default());
+        sink.put(lease(1, "leader:1-swell-a"));
+        sink.0.leases().remove("swell-a");
+        sink.remove(lease(2, "leader:1-swell-a"));
+        assert_eq!(lives(&sink.0), None);
+    }
 }

@@ -299,3 +299,53 @@ async fn v27_a_namespace_with_objects_of_an_application_that_another_process_act
     let message = rows.iter().find(|row| row.kind == "Namespace").unwrap().message.clone().unwrap();
     assert!(message.contains(&format!("the Application {}/{tenant} has objects", place.namespace)), "{message}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v27_a_namespace_is_kept_for_an_application_that_another_process_has_taken_over_meanwhile() {
+    let mut place = Place::with_crew("moved").await;
+    let shared = format!("{}-shared", place.namespace);
+    place.also_look_at(&shared);
+    crate::hands::grant_everywhere(&place, crate::options::everything_in_new_namespaces()).await;
+    let one = place.mate("one", &["--sharding"]).await;
+    one.acts().await;
+    // Many tenants, so that some move, and several owners, so that some stay.
+    let namespace = document(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shared}}));
+    let prunes = json!({"syncPolicy": {"automated": {"prune": true}}});
+    place.apply_with("owner", &[namespace, config_map("kept", &[], "1")].concat(), prunes.clone()).await;
+    let id = place.ended("owner", OperationPhase::Succeeded).await.operation_state.unwrap().id;
+    let tenants: Vec<_> = (0..8).map(|number| format!("tenant-{number}")).collect();
+    for tenant in &tenants {
+        place.apply_with(tenant, &config_map(tenant, &[], "1"), json!({"destination": {"namespace": shared}})).await;
+    }
+    for tenant in &tenants {
+        place.ended(tenant, OperationPhase::Succeeded).await;
+    }
+    let _two = place.mate("two", &["--sharding"]).await;
+    place.agreed(2).await;
+    place.apply_with("owner", &config_map("kept", &[], "1"), prunes).await;
+    let state = place.ended_after("owner", &id, OperationPhase::Succeeded).await.operation_state.unwrap();
+    let rows = state.sync_result.unwrap().resources;
+    let message = rows.iter().find(|row| row.kind == "Namespace").unwrap().message.clone().unwrap();
+    assert!(message.contains("has objects"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i5_a_leader_that_was_late_and_leads_again_knows_what_came_meanwhile() {
+    let place = Place::with_crew("again").await;
+    let (first, second) = leader_and_stand_by(&place).await;
+    place.apply("app", &config_map("settings", &[], "1")).await;
+    place.ended("app", OperationPhase::Succeeded).await;
+    first.signal(Signal::STOP);
+    let mut second = second;
+    // The stand-by leads, and a new Application comes.
+    place.apply("later", &config_map("later", &[], "1")).await;
+    place.ended("later", OperationPhase::Succeeded).await;
+    first.signal(Signal::CONT);
+    first.said("the Lease was not renewed in time").await;
+    place.agreed(2).await;
+    second.signal(Signal::TERM);
+    assert!(second.exits(STOPS).await.success());
+    place.applications().delete("later", &kube::api::DeleteParams::default()).await.unwrap();
+    crate::hands::departed(&place, "later").await;
+    assert!(place.uid("v1", "ConfigMap", "later").await.is_none(), "its objects go with it: {}", first.log());
+}

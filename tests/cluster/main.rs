@@ -1,6 +1,7 @@
 //! Tests on a real control plane: one for the whole run, a namespace and an operator process for each test.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
+mod attacks;
 mod availability;
 mod changes;
 mod checks;
@@ -25,6 +26,7 @@ mod ownership;
 mod prunes;
 mod recorded;
 mod refusals;
+mod rights;
 mod role;
 mod stolen;
 mod support;

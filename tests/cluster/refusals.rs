@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use swell::api::{OperationPhase, SyncStatus};
 
-use crate::support::{Place, config_map, deployment, document, job, namespace};
+use crate::support::{Place, config_map, deployment, document, job};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i8_a_bad_wave_is_refused_before_any_write_by_name_and_line() {
@@ -27,34 +27,6 @@ metadata:
     assert!(message.contains("document 2, line 11: ConfigMap settings"), "{message}");
     assert!(message.contains("argocd.argoproj.io/sync-wave: \"one\" is not a whole number"), "{message}");
     assert!(place.writes().await.is_empty(), "nothing was written");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn i9_an_object_that_the_account_may_not_write_is_told_before_any_write_with_the_command_that_grants_it() {
-    let mut place = Place::without_operator("rights").await;
-    let other = namespace(&place.client, "foreign").await;
-    place.also_look_at(&other);
-    place.start_operator().await;
-    let foreign =
-        document(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": other}}));
-    let manifests = [config_map("good", &[], "1"), foreign].concat();
-    place.apply("app", &manifests).await;
-    let state = place.ended("app", OperationPhase::Failed).await.operation_state.unwrap();
-    let message = state.message.unwrap();
-    assert!(message.starts_with("nothing was written"), "{message}");
-    let said = format!("service account {}/default may not create configmaps in namespace {other}", place.namespace);
-    assert!(message.contains(&said), "{message}");
-    let command = format!(
-        "kubectl create rolebinding default-edit --namespace {other} --clusterrole edit --serviceaccount {}:default",
-        place.namespace
-    );
-    assert!(message.contains(&command), "{message}");
-    assert!(place.writes().await.is_empty(), "nothing was written");
-    // The command is one that works.
-    let words: Vec<_> = command.split(' ').skip(1).collect();
-    crate::support::kubectl(&words);
-    place.ask("app", json!({"sync": {}})).await;
-    place.ended_after("app", &state.id, OperationPhase::Succeeded).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,6 +74,20 @@ pub(crate) fn output(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
+/// Runs a command line that a message has printed, word by word as a shell reads it, with the cluster's own kubectl as its admin.
+pub(crate) fn run_printed(command: &str) {
+    let kubectl = testbed().kubectl();
+    let folder = Path::new(kubectl.get_program()).parent().unwrap().to_owned();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).env("PATH", path);
+    for (name, value) in kubectl.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    let output = shell.output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// One test's place: a namespace, the operator that looks at it, and a client with all rights.
 pub(crate) struct Place {
     pub(crate) client: Client,
@@ -132,6 +146,12 @@ impl Place {
         let mut command = self.operator(kubeconfig);
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.operator = Some(command.spawn().unwrap());
+    }
+
+    /// Starts the operator with these further arguments.
+    pub(crate) async fn start_operator_told(&mut self, arguments: &[&str]) {
+        self.with_arguments(arguments);
+        self.start_operator().await;
     }
 
     /// How an operator of this place is started.

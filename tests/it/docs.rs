@@ -323,6 +323,36 @@ fn the_table_of_rules_is_whole_and_every_row_is_shown_by_a_test() {
 }
 
 #[test]
+fn the_table_of_attacks_is_whole_and_every_row_is_shown_by_a_test() {
+    let published = [
+        "CVE-2022-24768",
+        "CVE-2023-22736",
+        "CVE-2024-31990",
+        "CVE-2023-23947",
+        "CVE-2025-55190",
+        "CVE-2026-42880",
+        "CVE-2025-23216",
+        "CVE-2023-40029",
+        "CVE-2023-25163",
+        "CVE-2024-36106",
+        "CVE-2024-32476",
+        "CVE-2022-31016",
+        "CVE-2023-40584",
+        "CVE-2024-40634",
+        "CVE-2024-31989",
+        "CVE-2022-24348",
+        "CVE-2026-45738",
+        "CVE-2021-41254",
+        "CVE-2022-24817",
+        "CVE-2022-24877",
+        "CVE-2022-24878",
+        "CVE-2022-39272",
+        "CVE-2026-23990",
+    ];
+    check("security", &numbered("T", 26, 0).chain(published.into_iter().map(str::to_owned)).collect::<Vec<_>>());
+}
+
+#[test]
 fn the_table_of_failure_modes_is_whole_and_every_row_is_shown_by_a_test() {
     check("failure-modes", &numbered("F", 80, 2).collect::<Vec<_>>());
 }

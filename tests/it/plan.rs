@@ -124,6 +124,33 @@ fn i8_the_line_of_the_file_is_that_of_the_mistake() {
 }
 
 #[test]
+fn no_name_or_message_of_a_file_reaches_the_terminal_as_more_than_text() {
+    let evil = "x\n\u{1b}[2JTotal: 0 forged\u{9b}31m\u{202e}\r";
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": evil}}),
+        json!({"apiVersion": evil, "kind": evil, "metadata": {"name": "a"}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b", "annotations": {(evil): 1, "swell.dev/timeout": evil}}}),
+        json!({"apiVersion": "example.com/v1", "kind": "Engine", "metadata": {"name": "c", "namespace": "shop"}, "status": {
+            "conditions": [{"type": "Ready", "status": "False", "reason": evil, "message": evil}]}}),
+    ];
+    let manifests: String =
+        objects.iter().map(|object| format!("---\n{object}\n").replace('\u{9b}', "\\u009b")).collect();
+    for (command, args) in [("plan", ["-f", "-"]), ("health", ["-f", "-"])] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_swell"));
+        let program =
+            program.arg(command).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = program.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(manifests.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = stdout(&output) + &stderr(&output);
+        assert!(text.contains("forged"), "{command}: what is wrong is quoted: {text}");
+        assert!(!text.lines().any(|line| line.starts_with("Total: 0 forged")), "{command}: {text:?}");
+        let harmful = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
+        assert!(!text.contains(harmful), "{command}: {text:?}");
+    }
+}
+
+#[test]
 fn yaml_and_json_hold_the_same() {
     for path in ["examples/agent/v1.yaml", "tests/it/plan/shop", "tests/it/plan/broken"] {
         let yaml: Value = serde_saphyr::from_str(&stdout(&run(&["-f", path, "-o", "yaml"]))).unwrap();

@@ -345,6 +345,7 @@ fn a1_a2_a_revision_is_tried_once_and_a_new_one_or_a_prune_that_is_due_starts_an
             would_prune,
             approved: false,
             heal: None,
+            rights_have_come: false,
         };
         matches!(lifecycle::next(situation), Next::Start(..))
     };

@@ -1,12 +1,11 @@
 //! What `swell health` prints: for machines a stable structure, fields may be added to it but are not renamed or removed; for people a
 //! paragraph for each object.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 use crate::cli::plan::output::{Mistake, Position};
 use crate::cli::plan::text;
+use crate::engine::harmless;
 use crate::engine::health::Health;
 
 /// All of it.
@@ -87,22 +86,27 @@ pub(super) fn render(output: &Output) -> String {
             Some(health) => health.to_string(),
             None => "no health: done once it is applied".to_owned(),
         };
-        let _ = writeln!(text, "{kind} {name}: {verdict}");
+        line(&mut text, &format!("{kind} {name}: {verdict}"));
         if !object.rule.name.is_empty() {
-            let _ = writeln!(text, "    by {}", object.rule.name);
+            line(&mut text, &format!("    by {}", object.rule.name));
         }
-        if let Some(line) = [&object.message, &object.reason].into_iter().find(|line| !line.is_empty()) {
-            let _ = writeln!(text, "    {line}");
+        if let Some(said) = [&object.message, &object.reason].into_iter().find(|said| !said.is_empty()) {
+            line(&mut text, &format!("    {said}"));
         }
         if let Some(end) = object.end {
-            let _ = writeln!(text, "    runs to an end: {end}");
+            line(&mut text, &format!("    runs to an end: {end}"));
         }
         if object.health.is_some() && !object.gating {
-            let _ = writeln!(text, "    shown only: no stage waits for it unless swell.dev/gate is \"true\"");
+            line(&mut text, "    shown only: no stage waits for it unless swell.dev/gate is \"true\"");
         }
     }
     for mistake in &output.mistakes {
-        let _ = writeln!(text, "{}", text::mistake(mistake));
+        line(&mut text, &text::mistake(mistake));
     }
     text
+}
+
+fn line(text: &mut String, line: &str) {
+    text.push_str(&harmless::line(line));
+    text.push('\n');
 }

@@ -27,6 +27,10 @@ pub(super) struct ApplicationPlan {
     pub(super) namespace: String,
     /// Namespace of the objects that name none.
     pub(super) destination: String,
+    /// The service account as which all is written, `namespace/name`; absent without an Application. An operator that was started with
+    /// `--force-account` or `--own-rights` does not heed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) account: Option<String>,
     /// The files that it was read from.
     pub(super) files: Vec<String>,
     /// Digest of the manifests, as the status of the Application will have it.

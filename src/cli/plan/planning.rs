@@ -73,6 +73,8 @@ pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Op
     Some(ApplicationPlan {
         name,
         destination: destination.to_owned(),
+        account: application
+            .map(|application| format!("{}/{}", application.namespace(), application.service_account())),
         files,
         revision: desired.revision,
         timeouts: application.map(|application| timeouts(application.timeouts())),

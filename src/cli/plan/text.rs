@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table};
 
 use super::output::{Action, ApplicationPlan, Mistake, Output, Stage, Task};
 use crate::api::Phase;
+use crate::engine::harmless;
 use crate::engine::health::is_custom;
 use crate::engine::settings::is_deletion;
 
@@ -45,6 +46,7 @@ fn application(plan: &ApplicationPlan, text: &mut String) {
         None => line(text, &format!("Manifests of {from}")),
     }
     let mut facts = vec![format!("revision {}", plan.revision), format!("namespace {}", plan.destination)];
+    facts.extend(plan.account.iter().map(|account| format!("service account {account}")));
     if let Some(timeouts) = &plan.timeouts {
         let limit = |name: &str, value: &str| match value {
             "0" => format!("{name} without end"),
@@ -126,7 +128,9 @@ impl Rows {
         for stage in plan.stages.iter().chain(&plan.sync_fail).chain(&plan.deletion) {
             for task in &stage.tasks {
                 let (kind, name) = name(&task.group, &task.kind, task.namespace.as_deref(), &shown_name(task));
-                table.add_row([kind, name, what(task).to_owned(), details(task, stage)]);
+                table.add_row(
+                    [kind, name, what(task).to_owned(), details(task, stage)].map(|cell| harmless::line(&cell)),
+                );
             }
         }
         let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
@@ -213,7 +217,7 @@ pub(in crate::cli) fn mistake(mistake: &Mistake) -> String {
 }
 
 fn line(text: &mut String, line: &str) {
-    text.push_str(line);
+    text.push_str(&harmless::line(line));
     text.push('\n');
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::api;
+use crate::engine::harmless;
 use crate::engine::ledger::{HookId, HookOutcome, HookRecord, Ledger, RecordStage};
 
 /// All records. The log of a failure stays with the latest operation only: five hundred of them would be more than an object may hold.
@@ -37,7 +38,7 @@ fn hook(id: &HookId, record: &HookRecord, with_log: bool) -> api::HookRecord {
 fn hook_outcome(outcome: &HookOutcome, with_log: bool) -> api::HookOutcome {
     api::HookOutcome {
         phase: if outcome.succeeded { api::HookVerdict::Succeeded } else { api::HookVerdict::Failed },
-        message: Some(outcome.message.clone()),
+        message: Some(harmless::text(&outcome.message)),
         log: outcome.log.clone().filter(|_| with_log),
     }
 }

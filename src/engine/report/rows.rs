@@ -30,7 +30,7 @@ pub(super) fn result(attempt: &Attempt, running: Option<&Running>) -> api::SyncR
         row.status != Some(api::ResultStatus::SyncFailed) && row.hook_phase != Some(api::HookPhase::Failed)
     });
     for row in &mut rows {
-        row.message = row.message.take().map(|message| shortened(message, LONGEST_LINE));
+        row.message = row.message.as_deref().map(|message| shortened(message, LONGEST_LINE));
     }
     let total = i64::try_from(rows.len()).ok();
     api::SyncResult { resources: rows, resources_total: total.filter(|total| *total > 0) }

@@ -43,7 +43,7 @@ fn blocked_on(run: &TaskRun, since: Timestamp) -> api::BlockedOn {
         namespace: run.key.namespace.as_deref().map(str::to_owned),
         name: run.key.name.to_string(),
         health: HealthStatus::parse(health).unwrap_or_default(),
-        reason: Some(shortened(reason, LONGEST_LINE)),
+        reason: Some(shortened(&reason, LONGEST_LINE)),
         since: Some(since),
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn enter(sync_fail: bool, index: usize, turn: &mut Turn<'_>) -> Runni
         runs.push(TaskRun::new(key));
     }
     // Also where nothing is to be written: an inventory that was lost is made whole again.
-    after = after.max(turn.ledger.add_kinds(&turn.plan.kinds));
+    after = after.max(turn.ledger.add_places(&turn.plan.kinds, &turn.plan.namespaces));
     if writes {
         after = after.max(turn.ledger.note_first_write(turn.now()));
     }

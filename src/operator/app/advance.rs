@@ -8,6 +8,7 @@ use tracing::Instrument as _;
 
 use super::telling::Before;
 use super::{Actor, now};
+use crate::cluster::account;
 use crate::cluster::events::Type;
 use crate::cluster::perform::Performer;
 use crate::engine::action::{Action, Answer};
@@ -107,11 +108,11 @@ impl Actor {
     }
 
     pub(super) fn performer(&self) -> Performer {
-        let account = self.application.service_account();
+        let account = self.shared.acting.account_for(&self.application);
         Performer {
-            calls: self.shared.connections.calls().acting_as(self.owner.namespace(), account),
+            calls: account::calls(&self.shared.connections, account.as_ref()),
             operator: self.shared.connections.calls(),
-            account: (self.owner.namespace().to_owned(), account.to_owned()),
+            account,
             discovery: self.shared.discovery.clone(),
             watches: self.shared.watches.clone(),
             view: self.shared.view.clone(),

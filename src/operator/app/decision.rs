@@ -41,6 +41,7 @@ impl Actor {
     /// Decides what the Application needs next, and begins it.
     pub(super) async fn decide(&mut self) {
         let heal = self.judge_drift();
+        let rights_have_come = self.rights_have_come().await;
         let application = self.application.clone();
         if let Some(at) = lifecycle::approval_to_come(&application, now()) {
             self.wake_at(at);
@@ -78,6 +79,7 @@ impl Actor {
             would_prune,
             approved,
             heal: heal.as_ref(),
+            rights_have_come,
         });
         match next {
             Next::Rest => {}

@@ -117,14 +117,14 @@ impl Actor {
             .as_ref()
             .is_some_and(|last| last.id == waiting.operation.id && last.message.as_deref() == Some(message.as_str()));
         if !is_told {
-            self.last = Some(report::waiting_state(&waiting.operation, self.request.as_ref(), message));
+            self.last = Some(report::waiting_state(&waiting.operation, self.request.as_ref(), &message));
             self.writer.hurry();
         }
     }
 
     /// Whether the destination's Namespace must be created is known before the plan is made: an account that may not create one
     /// deploys into one that is there.
-    async fn with_destination(&mut self, mut options: Options) -> Options {
+    pub(super) async fn with_destination(&mut self, mut options: Options) -> Options {
         if options.create_namespace.is_some() {
             let path = format!("/api/v1/namespaces/{}", self.application.destination_namespace());
             let there = self.shared.connections.calls().get(path).await;
@@ -176,8 +176,14 @@ impl Actor {
         }
         // A repair is told once, when it has ended.
         if resumed.is_none() && operation.heal.is_none() {
-            let note =
-                format!("operation {} of revision {}, attempt {}", operation.id, operation.revision, operation.attempt);
+            let account = match self.shared.acting.account_for(&self.application) {
+                Some((namespace, name)) => format!("service account {namespace}/{name}"),
+                None => "the operator itself".to_owned(),
+            };
+            let note = format!(
+                "operation {} of revision {}, attempt {}, as {account}",
+                operation.id, operation.revision, operation.attempt
+            );
             self.tell(Type::Normal, "OperationStarted", "Sync", &note);
             let mut warnings = lifecycle::remarks(&self.application, desired);
             warnings.extend(desired.iter().flat_map(|desired| desired.warnings.iter().cloned()));
@@ -246,7 +252,7 @@ impl Actor {
         if operation.deletion {
             return self.deletion_failed(operation.clone(), message, true).await;
         }
-        let state = report::unplanned_state(operation, self.request.as_ref(), message, now());
+        let state = report::unplanned_state(operation, self.request.as_ref(), &message, now());
         self.close(state);
     }
 
@@ -260,7 +266,7 @@ impl Actor {
         self.call_off();
         let now = now();
         let request = self.request.clone();
-        let state = |phase, message| report::ended_state(&attempt, request.as_ref(), phase, message, now);
+        let state = |phase, message: String| report::ended_state(&attempt, request.as_ref(), phase, &message, now);
         match ending {
             Ending::Succeeded if attempt.operation.deletion => {
                 let late = self.has_latecomers(&attempt);
@@ -293,7 +299,7 @@ impl Actor {
                         counted(hooks(&attempt), "hook")
                     ),
                 };
-                self.narrow_kinds();
+                self.narrow_inventory();
                 self.close(state(OperationPhase::Succeeded, message));
             }
             Ending::Failed(cause) if attempt.operation.deletion => {
@@ -316,7 +322,14 @@ impl Actor {
                     });
                     self.writer.hurry();
                 }
-                None => self.close(state(OperationPhase::Failed, cause)),
+                None => {
+                    let ended = state(OperationPhase::Failed, cause);
+                    let is_whole = !lifecycle::is_partial(&ended);
+                    self.close(ended);
+                    if let Some(attempted) = self.attempted.as_mut().filter(|_| attempt.denied && is_whole) {
+                        attempted.lacks_rights = true;
+                    }
+                }
             },
             Ending::Stopped(_, message) => {
                 let full = match &attempt.failure {
@@ -380,13 +393,15 @@ impl Actor {
         false
     }
 
-    /// Keeps in the inventory the kinds that still have members or manifests.
-    fn narrow_kinds(&mut self) {
-        let mut in_use: BTreeSet<_> = self.view.peek(|members| members.keys().map(|key| key.kind.clone()).collect());
+    /// Keeps in the inventory the kinds and namespaces that still have members or manifests.
+    fn narrow_inventory(&mut self) {
+        let mut in_use: BTreeSet<_> = self.view.peek(|members| members.keys().cloned().collect());
         if let Some(Ok(desired)) = self.source.as_ref().map(|source| &source.wants) {
-            in_use.extend(desired.manifests.iter().map(|manifest| manifest.key.kind.clone()));
+            in_use.extend(desired.manifests.iter().map(|manifest| manifest.key.clone()));
         }
-        self.ledger.keep_kinds(&in_use);
+        let kinds = in_use.iter().map(|key| key.kind.clone()).collect();
+        let namespaces = in_use.iter().filter_map(|key| key.namespace.as_deref().map(str::to_owned)).collect();
+        self.ledger.keep_places(&kinds, &namespaces);
     }
 
     /// A deletion did not come to its end: tried again, until a person ends it; or until patience does, if what it lacks is a right or
@@ -403,7 +418,7 @@ impl Actor {
         let state = report::waiting_state(
             &operation,
             None,
-            format!(
+            &format!(
                 "the deletion failed and is tried again at {}: {cause}; to let the Application go without it: kubectl annotate swapp {} --namespace {} {}=now",
                 report::seconds(at),
                 self.owner.name(),
@@ -458,7 +473,7 @@ impl Actor {
 }
 
 /// Why the run policy of a hook leaves it out of a plan.
-fn ran_before(ledger: &Ledger, manifest: &Manifest, phase: Phase) -> Option<String> {
+pub(super) fn ran_before(ledger: &Ledger, manifest: &Manifest, phase: Phase) -> Option<String> {
     let record = ledger.hooks().get(&(manifest.key.clone(), phase))?;
     let succeeded = record.outcome().is_some_and(|outcome| outcome.succeeded);
     match manifest.settings.run {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::again::Again;
 use super::operation::DELETION_PATIENCE;
 use super::{AGAIN, Actor, now};
 use crate::api::{Application, IgnoreDifference, Source};
@@ -28,8 +29,12 @@ pub(super) struct Sourced {
     reading: Reading,
     pub(super) wants: Result<Arc<Desired>, String>,
     pub(super) revision: String,
+    /// The namespaces of its manifests.
+    namespaces: BTreeSet<String>,
     /// Whether nothing but the health checks is wrong with it.
     refused: bool,
+    /// Whether the account may not read it.
+    denied: bool,
 }
 
 /// What of an Application its manifests are read with: where it changes, they are read anew.
@@ -78,6 +83,11 @@ impl Actor {
             }
         };
         self.source_due |= maps_changed;
+        if self.source.as_ref().is_some_and(|source| source.denied) {
+            self.source_due |= application.operation.is_some() || self.is_time(|actor| &mut actor.source_again);
+        } else {
+            self.source_again = Again::default();
+        }
         let reading = Reading::of(&application, self.checks.checks.clone());
         let same =
             self.source.as_ref().is_some_and(|source| source.reading == reading && !(deleting && source.refused));
@@ -86,7 +96,7 @@ impl Actor {
         }
         let performer = self.performer();
         let read = async {
-            let loaded = source::load(&application, &performer.calls).await?;
+            let loaded = source::load(&application, &performer.calls, performer.account.as_ref()).await?;
             let kinds = self.shared.discovery.kinds().await?;
             Ok((loaded, kinds))
         };
@@ -105,6 +115,7 @@ impl Actor {
         };
         let allow_missing_kinds = asks_for("SkipDryRunOnMissingResource", "true");
         let validate = !asks_for("Validate", "false");
+        let denied = loaded.denied;
         let wants = loaded.documents.and_then(|documents| {
             let context = Context {
                 owner: &self.owner,
@@ -136,7 +147,8 @@ impl Actor {
             Err(problem) if refused => Digest::of_parts(&[&loaded.digest, problem]).to_string(),
             Err(_) => loaded.digest,
         };
-        self.source = Some(Sourced { reading, wants, revision, refused });
+        let namespaces = wants.as_ref().map(|desired| desired.namespaces()).unwrap_or_default();
+        self.source = Some(Sourced { reading, wants, revision, namespaces, refused, denied });
         self.writer.dirty = true;
         true
     }
@@ -148,6 +160,16 @@ impl Actor {
             kinds.extend(desired.manifests.iter().map(|manifest| manifest.key.kind.clone()));
         }
         kinds
+    }
+
+    /// Tells the view in which namespaces the Application's objects can be: where it has written or is about to. What carries its marks
+    /// anywhere else was put there by somebody else.
+    pub(super) fn narrow_view(&self) {
+        let mut namespaces = self.ledger.namespaces().clone();
+        namespaces.insert(self.owner.namespace().to_owned());
+        namespaces.insert(self.application.destination_namespace().to_owned());
+        namespaces.extend(self.source.iter().flat_map(|source| &source.namespaces).cloned());
+        self.view.set_scope(namespaces);
     }
 
     /// An operator that is kept to some namespaces would wait for ever for what it does not see.
@@ -178,6 +200,7 @@ impl Actor {
         match watching {
             Ok(()) => {
                 self.watched = kinds;
+                self.view.note_listed();
                 self.blind = None;
             }
             Err(fault) => {
@@ -203,7 +226,9 @@ impl Actor {
                 reading: Reading::of(&self.application, self.checks.checks.clone()),
                 wants: Err(fault.message.clone()),
                 revision: String::new(),
+                namespaces: BTreeSet::new(),
                 refused: false,
+                denied: false,
             });
             return true;
         }

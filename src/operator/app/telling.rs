@@ -206,7 +206,7 @@ impl Actor {
         });
         let is_done = operation.deletion && matches!(attempt.course, Course::Ended(Ending::Succeeded));
         let phase = api::OperationPhase::Succeeded;
-        is_done.then(|| report::ended_state(attempt, None, phase, "its objects are gone".to_owned(), now()))
+        is_done.then(|| report::ended_state(attempt, None, phase, "its objects are gone", now()))
     }
 
     /// Tells what has become of the operation whose attempt has ended.

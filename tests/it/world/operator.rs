@@ -249,6 +249,7 @@ impl Operator {
             would_prune: false,
             approved: false,
             heal: heal.as_ref(),
+            rights_have_come: false,
         };
         match lifecycle::next(situation) {
             Next::ClearRequest => {
@@ -382,7 +383,7 @@ impl Operator {
         if again.is_some() {
             phase = OperationPhase::Running;
         }
-        let mut last = report::ended_state(&attempt, None, phase, message, round.now);
+        let mut last = report::ended_state(&attempt, None, phase, &message, round.now);
         last.retry_at = again;
         let ended = Box::new(Ended {
             operation: operation.id.clone(),
