@@ -49,6 +49,7 @@ async fn every_object_of_the_chart_is_one_that_the_api_server_takes_without_a_wa
         assert!(done.status.success() && said.trim().is_empty(), "{set:?}: {said}");
         let objects = rendered.split("\n---").filter(|document| document.contains("\nkind: ")).count();
         assert_eq!(String::from_utf8_lossy(&done.stdout).lines().count(), objects, "{set:?}");
+        takes_its_arguments(&rendered);
     }
     // What those without Helm apply is in order too.
     let file = root().join("deploy/install.yaml");
@@ -61,6 +62,23 @@ async fn every_object_of_the_chart_is_one_that_the_api_server_takes_without_a_wa
         "-f",
         file.to_str().unwrap(),
     ]);
+}
+
+/// Fails unless the program can read the command line of the rendered pods: it then misses a cluster, and nothing before that.
+fn takes_its_arguments(rendered: &str) {
+    let objects: Vec<Value> = serde_saphyr::from_multiple(rendered).unwrap();
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+    let arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swell"));
+    command.args(arguments.iter().map(|argument| match argument.as_str().unwrap() {
+        // Its port may be taken here.
+        listen if listen.starts_with("--listen=") => "--listen=127.0.0.1:0",
+        argument => argument,
+    }));
+    command.env_clear().env("POD_NAME", "swell-0").env("POD_UID", "0").env("KUBECONFIG", "/nonexistent");
+    let done = command.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.code() == Some(1) && said.contains("/nonexistent"), "{arguments:?}: {said}");
 }
 
 /// A cluster of its own.
