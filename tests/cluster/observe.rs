@@ -207,8 +207,11 @@ async fn who_stands_by_is_ready_and_says_so_and_a_leader_that_is_cut_off_leads_n
         (ready == 503 && alive == 200 && role == "it stands by" && leading == 0 && buckets == 0).then_some(())
     })
     .await;
-    let (_, body) = pages[leader].get("/readyz").await.unwrap();
-    assert!(body.contains("[-]apiserver failed") && body.contains("[-]lease failed"), "{body}");
+    eventually("it says that neither its Lease nor the API server can be had", || async {
+        let (_, body) = pages[leader].get("/readyz").await.unwrap();
+        (body.contains("[-]apiserver failed") && body.contains("[-]lease failed")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,7 +78,8 @@ async fn o10_a_destination_that_is_there_needs_no_right_to_create_one_and_a_miss
     place.apply_with("other", &config_map("settings", &[], "1"), spec).await;
     let message = place.ended("other", OperationPhase::Failed).await.operation_state.unwrap().message.unwrap();
     assert!(
-        message.starts_with("nothing was written") && message.contains("may not create namespaces cluster-wide"),
+        message.starts_with("nothing was written")
+            && message.contains("may not create, get, patch namespaces cluster-wide"),
         "{message}"
     );
 }
