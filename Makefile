@@ -15,7 +15,7 @@ define whole_run
 	SWELL_TESTBED_AUDIT=$(AUDIT) $(1) cargo test --workspace --locked --no-fail-fast
 	@# A cluster that was there before (SWELL_TESTBED) has its log elsewhere, with what others asked for.
 	if [ -z "$$SWELL_TESTBED" ]; then set -o pipefail; SWELL_TESTBED_AUDIT=$(AUDIT) cargo test --quiet --locked --test cluster \
-	  -- --ignored --nocapture over_a_whole_run | tee /dev/stderr | grep '1 passed' > /dev/null; fi
+	  -- --ignored --nocapture over_a_whole_run | tee >(cat >&2) | grep '1 passed' > /dev/null; fi
 	rm -rf $(AUDIT)
 endef
 
