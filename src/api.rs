@@ -21,7 +21,7 @@ pub use spec::{
     IgnoreDifference, ManagedNamespaceMetadata, RetryPolicy, Source, SyncPolicy, TimeoutPolicy,
 };
 pub use status::{
-    ApplicationStatus, Attempted, BlockedOn, HealthSummary, HistoryEntry, HookOutcome, HookRecord, Inventory,
+    ApplicationStatus, Attempted, BlockedOn, Evidence, HealthSummary, HistoryEntry, HookOutcome, HookRecord, Inventory,
     OperationState, ResourceResult, ResourceStatus, StageStatus, SyncResult, SyncSummary,
 };
 pub use vocabulary::{

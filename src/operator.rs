@@ -48,6 +48,8 @@ pub struct Options {
     pub acting: Acting,
     /// How it shares the work with others; none: it is alone.
     pub election: Option<Election>,
+    /// Whether logs of what has failed are kept in the status, where the Application does not say that they are not.
+    pub capture_logs: bool,
 }
 
 /// How a process shares the work with others.
@@ -73,6 +75,8 @@ pub(crate) struct Shared {
     watches: Arc<MemberWatches>,
     sources: SourceWatches,
     in_flight: Arc<Limiter>,
+    /// Whether logs of what has failed are kept in the status at all.
+    capture_logs: bool,
     /// Where health checks are evaluated; no process runs before there is one.
     sandbox: Arc<Sandbox>,
     telemetry: Arc<Telemetry>,
@@ -114,6 +118,7 @@ pub async fn run(
         discovery,
         view,
         watches,
+        capture_logs: options.capture_logs,
         in_flight: Arc::new(Limiter::default()),
         sandbox: Arc::new(Sandbox::of_this_program()),
         telemetry: telemetry.clone(),
@@ -185,7 +190,7 @@ impl Shared {
     ) -> Result<watch::Receiver<Synced>, ConnectError> {
         let client = self.connections.for_watch()?;
         let (tell, synced) = watch::channel(Synced::Pending);
-        let target = Target { path: path.to_owned(), selector: String::new(), metadata_only };
+        let target = Target { path: path.to_owned(), metadata_only, ..Target::default() };
         tokio::spawn(run_watch(self.connections.calls(), client, target, sink, tell, stop));
         Ok(synced)
     }

@@ -127,6 +127,11 @@ impl Application {
         self.metadata.namespace.as_deref().unwrap_or("default")
     }
 
+    /// Whether the logs of what has failed are kept.
+    pub fn captures_logs(&self) -> bool {
+        self.spec.sync_policy.as_ref().and_then(|policy| policy.capture_logs).unwrap_or(true)
+    }
+
     /// The namespace of objects that name none: the destination's, else the Application's own.
     pub fn destination_namespace(&self) -> &str {
         let destination = self.spec.destination.as_ref().and_then(|destination| destination.namespace.as_deref());

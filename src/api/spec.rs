@@ -208,6 +208,9 @@ pub struct SyncPolicy {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     #[schemars(length(max = 64), inner(length(max = 256)))]
     pub sync_options: Vec<String>,
+    /// Whether the last log lines of what has failed are kept in the status; true when not given. They are read as the service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture_logs: Option<bool>,
     /// Labels and annotations of the namespace that `CreateNamespace=true` creates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_namespace_metadata: Option<ManagedNamespaceMetadata>,

@@ -189,6 +189,13 @@ pub struct BlockedOn {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub since: Option<Timestamp>,
+    /// When it fails for being late; absent for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub deadline: Option<Timestamp>,
+    /// What lets it go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_by: Option<String>,
 }
 
 /// What an operation did.
@@ -251,6 +258,9 @@ pub struct ResourceResult {
     /// The last log lines of the container that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+    /// What else was seen of a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
 }
 
 /// One object of the Application as it is now.
@@ -325,6 +335,30 @@ pub struct HookOutcome {
     /// The last log lines of the container that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+    /// What else was seen of a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+}
+
+/// What was seen of a failure when it happened: it outlives the object and its pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// The pod that tells most about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The container of that pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The exit code of the container, or of its last run before it is started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// Why the container waits or has ended, or why the pod does not run: `CrashLoopBackOff`, `OOMKilled`, `Unschedulable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The last warning Events of the object and its pods, the latest last: `Reason: message`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
 }
 
 /// What the Application has in the cluster.
@@ -374,6 +408,12 @@ pub struct HistoryEntry {
     /// Why; for a failure with its evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The last log lines of the container that failed, of the failure that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// What else was seen of a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
     /// How many self-heals of the revision in a row it stands for, of which the last one is told; absent for every other operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_heals: Option<i64>,

@@ -43,6 +43,9 @@ pub(super) struct Args {
     pod_name: Option<String>,
     #[arg(long, env = "POD_UID", hide = true)]
     pod_uid: Option<String>,
+    /// Keep no logs of failed pods in the status of Applications, whatever they say.
+    #[arg(long, env = "SWELL_NO_LOG_CAPTURE")]
+    no_log_capture: bool,
     /// Log lines: for people, or as JSON for machines.
     #[arg(long, value_enum, default_value = "text", env = "SWELL_LOG_FORMAT")]
     log_format: LogFormat,
@@ -112,7 +115,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         if election.is_none() {
             tracing::info!("no --lease-namespace: this process takes itself to be the only one for its namespaces");
         }
-        let options = Options { namespaces: args.namespaces, acting, election };
+        let options = Options { namespaces: args.namespaces, acting, election, capture_logs: !args.no_log_capture };
         let ended = operator::run(connections, options, telemetry, stop).await;
         finish.cancel();
         tracing.close();

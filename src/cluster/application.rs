@@ -12,8 +12,51 @@ use crate::engine::object::Owner;
 
 /// Reads an Application from the quorum.
 pub async fn get(calls: &Calls, owner: &Owner) -> Result<Application, Fault> {
-    let object = calls.get(application_path(owner)).await?;
+    let object = get_raw(calls, owner).await?;
     serde_json::from_value(object).map_err(|error| super::error::on_the_way("reading the Application", &error))
+}
+
+/// Reads an Application as the server has it, whatever is in it.
+pub async fn get_raw(calls: &Calls, owner: &Owner) -> Result<Value, Fault> {
+    calls.get(application_path(owner)).await
+}
+
+/// Applications of a namespace, or all, by namespace and name. Those that cannot be read are given as they are.
+pub async fn list(calls: &Calls, namespace: Option<&str>) -> Result<Vec<Value>, Fault> {
+    let mut items = Vec::new();
+    let mut from = String::new();
+    loop {
+        let path = format!("{}?limit=500{from}", applications(namespace));
+        let mut page = calls.get(path).await?;
+        if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
+            items.extend(more);
+        }
+        match page.pointer("/metadata/continue").and_then(Value::as_str).filter(|token| !token.is_empty()) {
+            Some(token) => from = format!("&continue={token}"),
+            None => return Ok(items),
+        }
+    }
+}
+
+/// The name under which the API server knows us; nothing where it does not tell.
+pub async fn who_am_i(calls: &Calls) -> Option<String> {
+    let question = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let answer = calls.post("/apis/authentication.k8s.io/v1/selfsubjectreviews".to_owned(), &question).await.ok()?;
+    answer.pointer("/status/userInfo/username").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Puts a request into the field `operation`, if nothing has changed since that version; gives the Application as it is then.
+pub async fn ask(
+    calls: &Calls,
+    owner: &Owner,
+    version: &str,
+    operation: &api::Operation,
+) -> Result<Application, Fault> {
+    let patch = json!({"metadata": {"resourceVersion": version}, "operation": operation});
+    let body = Some((&patch, "application/merge-patch+json"));
+    let answer =
+        calls.send(Call { method: Method::PATCH, path: application_path(owner), body, about_secret: false }).await?;
+    serde_json::from_value(answer).map_err(|error| super::error::on_the_way("reading the Application", &error))
 }
 
 /// Replaces the status; gives the new resourceVersion, and the status as the server keeps it (a CRD of another version drops fields).

@@ -3,6 +3,7 @@
 //! The server allows a hundred streams for each connection, so watches have connections of their own. kube's own retries are not
 //! used: they repeat creates.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ConfigExt};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::Value;
 use tower::{BoxError, ServiceBuilder};
@@ -61,15 +63,40 @@ pub enum ConnectError {
     /// No kubeconfig and no service account of a pod.
     #[error("no cluster to talk to: neither a kubeconfig nor a pod's service account was found")]
     Config(#[from] kube::config::InferConfigError),
+    /// The kubeconfig that was named is not there, or has no such context.
+    #[error("the kubeconfig cannot be used")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
     /// The kubeconfig cannot be used.
     #[error("the connection's credentials cannot be used")]
     Credentials(#[from] kube::Error),
+}
+
+/// The cluster that a person names; by default the kubeconfig's, or that of the pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// A kubeconfig, instead of those of `KUBECONFIG` and of the home directory.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of it, instead of its current one.
+    pub context: Option<String>,
 }
 
 impl Connections {
     /// Connects with the kubeconfig or, in a pod, with its service account. Nothing is sent yet.
     pub async fn infer() -> Result<Self, ConnectError> {
         Self::new(Config::infer().await?)
+    }
+
+    /// Connects to the cluster that a person names.
+    pub async fn of(place: &Place) -> Result<Self, ConnectError> {
+        if *place == Place::default() {
+            return Self::infer().await;
+        }
+        let kubeconfig = match &place.kubeconfig {
+            Some(file) => Kubeconfig::read_from(file)?,
+            None => Kubeconfig::read()?,
+        };
+        let options = KubeConfigOptions { context: place.context.clone(), ..KubeConfigOptions::default() };
+        Self::new(Config::from_custom_kubeconfig(kubeconfig, &options).await?)
     }
 
     /// Connects with a configuration.

@@ -184,7 +184,7 @@ impl MemberWatches {
             Some(requirement) => format!("{PART_OF},{requirement}"),
             None => PART_OF.to_owned(),
         };
-        let target = Target { path: path.clone(), selector, metadata_only };
+        let target = Target { path: path.clone(), selector, metadata_only, ..Target::default() };
         let origin = Origin { version: version.clone(), whole: !metadata_only, for_checks: for_checks.is_some() };
         let sink = KindSink { view: self.view.clone(), kind, origin, namespace, buckets };
         let stop = self.stop.child_token();

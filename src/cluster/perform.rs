@@ -31,6 +31,8 @@ pub struct Performer {
     pub calls: Calls,
     /// Calls as the operator itself.
     pub operator: Calls,
+    /// Whether the logs of what has failed are read.
+    pub capture_logs: bool,
     /// Namespace and name of the account that this is; `None`: the operator itself.
     pub account: Option<(String, String)>,
     /// The kinds that are served.
@@ -85,7 +87,7 @@ impl Performer {
                 Answer::Refreshed(key, seen)
             }
             Action::Collect { task, key, uid } => {
-                Answer::Collected(task, evidence::collect(&self.calls, &key, &uid).await)
+                Answer::Collected(task, evidence::collect(&self.calls, &key, &uid, self.capture_logs).await)
             }
             Action::Tidy { key, write } => Answer::Tidied(key, self.write(write, false).await.map(|_| ())),
         })

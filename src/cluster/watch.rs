@@ -17,12 +17,14 @@ use crate::engine::action::{Fault, FaultKind};
 use crate::telemetry::metrics::{Code, Held};
 
 /// What a watch looks at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Target {
     /// Path of the collection.
     pub path: String,
     /// Label selector; empty for all.
     pub selector: String,
+    /// The only object of the collection that counts; empty for all.
+    pub name: String,
     /// Whether metadata is enough.
     pub metadata_only: bool,
 }
@@ -278,6 +280,9 @@ fn expired(error: &kube::Error) -> Result<Followed, Fault> {
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 fn selector(target: &Target) -> String {
+    if !target.name.is_empty() {
+        return format!("&fieldSelector=metadata.name%3D{}", target.name);
+    }
     if target.selector.is_empty() {
         return String::new();
     }

@@ -9,6 +9,7 @@ use super::differences::Ignored;
 use super::live::Live;
 use super::object::ObjectKey;
 use super::rights::{Lack, Needs};
+use crate::api;
 
 /// One task of the attempt that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,6 +225,8 @@ pub struct Evidence {
     pub summary: String,
     /// The last log lines, at most 4 KiB a container, control characters made harmless.
     pub log: Option<String>,
+    /// Pod, container, exit code, Events.
+    pub detail: Option<Box<api::Evidence>>,
 }
 
 /// A refusal or failure of the API server, classified once.

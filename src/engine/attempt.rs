@@ -14,6 +14,7 @@ use super::membership::HookRun;
 use super::object::{Digest, ObjectKey, Owner};
 use super::plan::{Options, Plan, Stage, Task, Work};
 use super::settings::Phase;
+use crate::api;
 
 /// The head of an operation: what its status starts with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -517,6 +518,8 @@ pub enum Finish {
         cause: String,
         /// The last log lines.
         log: Option<String>,
+        /// What else was seen.
+        detail: Option<Box<api::Evidence>>,
     },
     /// It was left alone on purpose, and why.
     Skipped(String),
@@ -589,7 +592,7 @@ impl What {
 /// The outcome of a hook that failed, from a cause and what was seen.
 pub fn failed(cause: &str, evidence: Evidence) -> HookOutcome {
     let message = if evidence.summary.is_empty() { cause.to_owned() } else { format!("{cause}: {}", evidence.summary) };
-    HookOutcome { succeeded: false, message, log: evidence.log }
+    HookOutcome { succeeded: false, message, log: evidence.log, detail: evidence.detail }
 }
 
 #[cfg(test)]

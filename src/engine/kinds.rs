@@ -100,6 +100,11 @@ pub fn rank(kind: &GroupKind) -> usize {
     RANK.iter().position(|(group, name)| kind.is(group, name)).unwrap_or(RANK.len())
 }
 
+/// Whether a kind only has the name of one in that list: Argo CD, which does not look at the group, sorts it as that one.
+pub fn is_ranked_elsewhere(kind: &GroupKind) -> bool {
+    rank(kind) == RANK.len() && RANK.iter().any(|(_, name)| *name == &*kind.kind)
+}
+
 /// The barrier class of CustomResourceDefinitions.
 pub const CRD_BARRIER: u8 = 1;
 
@@ -246,6 +251,9 @@ mod tests {
         assert_eq!(rank(&GroupKind::new("", "Namespace")), 0);
         assert_eq!(rank(&GroupKind::new("x.example", "Namespace")), RANK.len());
         assert_eq!(barrier(&GroupKind::new("x.example", "Namespace")), 4);
+        assert!(is_ranked_elsewhere(&GroupKind::new("serving.knative.dev", "Service")));
+        assert!(!is_ranked_elsewhere(&GroupKind::new("", "Service")));
+        assert!(!is_ranked_elsewhere(&GroupKind::new("x.example", "Thing")));
     }
 
     #[test]

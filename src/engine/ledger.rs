@@ -9,6 +9,7 @@ use super::action::Write;
 use super::membership::HookRun;
 use super::object::{Digest, GroupKind, ObjectKey};
 use super::settings::Phase;
+use crate::api;
 
 /// A hook by its object and phase: one hook may run in several phases.
 pub type HookId = (ObjectKey, Phase);
@@ -48,6 +49,8 @@ pub struct HookOutcome {
     pub message: String,
     /// The last log lines of a failed hook.
     pub log: Option<String>,
+    /// What else was seen of a failed hook.
+    pub detail: Option<Box<api::Evidence>>,
 }
 
 impl HookRecord {

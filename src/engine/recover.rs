@@ -131,9 +131,11 @@ fn row(row: &api::ResourceResult) -> Option<Row> {
     };
     let finish = match row.status {
         Some(api::ResultStatus::Synced | api::ResultStatus::Pruned) => Finish::Done,
-        Some(api::ResultStatus::SyncFailed) => {
-            Finish::Failed { cause: row.message.clone().unwrap_or_default(), log: row.log.clone() }
-        }
+        Some(api::ResultStatus::SyncFailed) => Finish::Failed {
+            cause: row.message.clone().unwrap_or_default(),
+            log: row.log.clone(),
+            detail: row.evidence.clone().map(Box::new),
+        },
         Some(api::ResultStatus::PruneSkipped | api::ResultStatus::Skipped) => {
             Finish::Skipped(row.message.clone().unwrap_or_default())
         }
@@ -168,6 +170,7 @@ fn record(record: &api::HookRecord) -> Option<(HookId, HookRecord)> {
             succeeded: outcome.phase == api::HookVerdict::Succeeded,
             message: outcome.message.unwrap_or_default(),
             log: outcome.log,
+            detail: outcome.evidence.map(Box::new),
         })
     };
     let stage = match record.record {

@@ -145,6 +145,12 @@ pub fn waiting_state(operation: &Operation, request: Option<&api::Operation>, me
 
 /// The history row of an ended operation.
 pub fn history_entry(state: &OperationState, now: Timestamp) -> api::HistoryEntry {
+    // The failure that the message tells of is the first that has something to show.
+    let rows = state.sync_result.iter().flat_map(|result| &result.resources);
+    let failed = rows.filter(|row| row.status == Some(api::ResultStatus::SyncFailed));
+    let shows = failed
+        .filter(|_| state.phase != OperationPhase::Succeeded)
+        .find(|row| row.log.is_some() || row.evidence.is_some());
     api::HistoryEntry {
         id: state.id.clone(),
         revision: state.revision.clone(),
@@ -152,6 +158,8 @@ pub fn history_entry(state: &OperationState, now: Timestamp) -> api::HistoryEntr
         finished_at: state.finished_at.unwrap_or(now),
         phase: state.phase,
         message: state.message.as_deref().map(|message| shortened(message, LONGEST_LINE)),
+        log: shows.and_then(|row| row.log.clone()),
+        evidence: shows.and_then(|row| row.evidence.clone()),
         self_heals: state.self_heal.is_some().then_some(1),
     }
 }

@@ -174,7 +174,7 @@ impl Fleet {
         let leases = Leases::new(connections.lease_calls(), namespace.clone());
         let seen = Arc::new(Seen::default());
         let (tell_synced, synced) = watch::channel(Synced::Pending);
-        let target = Target { path: leases.path(), selector: SELECTOR.to_owned(), metadata_only: false };
+        let target = Target { path: leases.path(), selector: SELECTOR.to_owned(), ..Target::default() };
         let client = connections.for_watch()?;
         let sink = LeasesSink(seen.clone());
         tokio::spawn(run_watch(connections.lease_calls(), client, target, sink, tell_synced, stop.clone()));

@@ -51,8 +51,8 @@ impl SourceWatches {
         let (maps, follower) = watch::channel(Maps::new());
         let target = Target {
             path: format!("/api/v1/namespaces/{namespace}/configmaps"),
-            selector: String::new(),
             metadata_only: true,
+            ..Target::default()
         };
         let (synced, _) = watch::channel(Synced::Pending);
         let sink = MapSink { maps: maps.clone() };

@@ -40,5 +40,6 @@ fn hook_outcome(outcome: &HookOutcome, with_log: bool) -> api::HookOutcome {
         phase: if outcome.succeeded { api::HookVerdict::Succeeded } else { api::HookVerdict::Failed },
         message: Some(harmless::text(&outcome.message)),
         log: outcome.log.clone().filter(|_| with_log),
+        evidence: outcome.detail.clone().filter(|_| with_log).map(|detail| *detail),
     }
 }

@@ -53,11 +53,12 @@ fn empty_row(key: &ObjectKey) -> api::ResourceResult {
         started_at: None,
         finished_at: None,
         log: None,
+        evidence: None,
     }
 }
 
 fn row(row: &Row) -> api::ResourceResult {
-    let Told { status, hook_phase, message, log } = told(&row.finish, row.what, row.note.as_ref());
+    let Told { status, hook_phase, message, log, evidence } = told(&row.finish, row.what, row.note.as_ref());
     api::ResourceResult {
         version: row.version.clone(),
         sync_phase: Some(row.phase),
@@ -70,19 +71,21 @@ fn row(row: &Row) -> api::ResourceResult {
         started_at: row.started,
         finished_at: Some(row.finished),
         log,
+        evidence,
         ..empty_row(&row.key)
     }
 }
 
 fn running_row(stage: &Stage, task: &Task, run: &TaskRun) -> api::ResourceResult {
     let what = What::of(task);
-    let Told { status, hook_phase, message, log } = match &run.state {
+    let Told { status, hook_phase, message, log, evidence } = match &run.state {
         TaskState::Over(finish) => told(finish, what, run.note.as_ref()),
         _ => Told {
             status: Some(done(what)).filter(|_| run.applied),
             hook_phase: Some(api::HookPhase::Running),
             message: run.blocked.as_ref().map(|blocked| blocked.reason.clone()).or_else(|| Some(waiting_for(run))),
             log: None,
+            evidence: None,
         },
     };
     api::ResourceResult {
@@ -97,6 +100,7 @@ fn running_row(stage: &Stage, task: &Task, run: &TaskRun) -> api::ResourceResult
         started_at: run.started,
         finished_at: run.ended,
         log,
+        evidence,
         ..empty_row(&run.key)
     }
 }
@@ -107,6 +111,7 @@ struct Told {
     hook_phase: Option<api::HookPhase>,
     message: Option<String>,
     log: Option<String>,
+    evidence: Option<api::Evidence>,
 }
 
 fn told(finish: &Finish, what: What, note: Option<&String>) -> Told {
@@ -118,11 +123,11 @@ fn told(finish: &Finish, what: What, note: Option<&String>) -> Told {
         Finish::Skipped(reason) => (Some(skipped(what)), None, Some(reason.clone())),
         Finish::Dropped => (None, None, Some("not finished: the attempt ended before".to_owned())),
     };
-    let log = match finish {
-        Finish::Failed { log, .. } => log.clone(),
-        Finish::Done | Finish::Skipped(_) | Finish::Dropped => None,
+    let (log, evidence) = match finish {
+        Finish::Failed { log, detail, .. } => (log.clone(), detail.clone().map(|detail| *detail)),
+        Finish::Done | Finish::Skipped(_) | Finish::Dropped => (None, None),
     };
-    Told { status, hook_phase, message, log }
+    Told { status, hook_phase, message, log, evidence }
 }
 
 fn skipped(what: What) -> api::ResultStatus {

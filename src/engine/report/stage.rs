@@ -45,6 +45,31 @@ fn blocked_on(run: &TaskRun, since: Timestamp) -> api::BlockedOn {
         health: HealthStatus::parse(health).unwrap_or_default(),
         reason: Some(shortened(&reason, LONGEST_LINE)),
         since: Some(since),
+        deadline: run.deadline,
+        released_by: Some(released_by(run)),
+    }
+}
+
+/// What lets a task go on.
+fn released_by(run: &TaskRun) -> String {
+    let kind = &run.key.kind.kind;
+    match &run.state {
+        TaskState::Held => "the end of the tasks before it in the stage".to_owned(),
+        TaskState::Confirming => "a person, by the command that the reason names".to_owned(),
+        TaskState::Backoff { until, .. } => format!("the next try, at {until:.0}"),
+        TaskState::After(_) => "the end of the other tasks of its stage, after which it is tried again".to_owned(),
+        TaskState::Leaving { .. } => "the end of the old object: its finalizers have to go".to_owned(),
+        TaskState::Deleting { .. } | TaskState::Draining { .. } | TaskState::Stopping { .. } => "its end".to_owned(),
+        TaskState::Running { .. } => format!("the end of the {kind}"),
+        TaskState::Waiting => format!("the {kind} being Healthy"),
+        TaskState::Writing
+        | TaskState::Replacing
+        | TaskState::Migrating
+        | TaskState::Rehearsing { .. }
+        | TaskState::Looking(_)
+        | TaskState::Recording { .. }
+        | TaskState::Collecting { .. }
+        | TaskState::Over(_) => "the API server's answer".to_owned(),
     }
 }
 

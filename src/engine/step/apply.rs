@@ -10,7 +10,6 @@ use crate::engine::action::{Action, Answer, Evidence, Fault, FaultKind, TaskId, 
 use crate::engine::attempt::{Finish, TaskRun, TaskState, Then, Why, Written, failed};
 use crate::engine::desired::Manifest;
 use crate::engine::health;
-use crate::engine::kinds;
 use crate::engine::lenient::{self, Unwanted};
 use crate::engine::live::Live;
 use crate::engine::membership::{HookRun, Marks, marked};
@@ -212,13 +211,9 @@ fn wait(manifest: &Arc<Manifest>, stage: &Stage, id: TaskId, run: &mut TaskRun, 
     }
 }
 
-/// Fails; what has pods, with what they say (I8).
+/// Fails, with what its pods and its Events say (I8).
 fn give_up(id: TaskId, run: &mut TaskRun, live: &Live, cause: String, turn: &mut Turn<'_>) {
-    if kinds::has_pods(&run.key.kind) {
-        hook::collect(id, run, live.uid.clone(), cause, false, turn);
-    } else {
-        fail(run, cause);
-    }
+    hook::collect(id, run, live.uid.clone(), cause, false, turn);
 }
 
 fn collected(
@@ -233,7 +228,8 @@ fn collected(
         judge(manifest, stage, id, run, turn);
     } else if let TaskState::Collecting { cause, .. } = &run.state {
         let outcome = failed(cause, evidence.clone());
-        run.state = TaskState::Over(Finish::Failed { cause: outcome.message, log: outcome.log });
+        run.state =
+            TaskState::Over(Finish::Failed { cause: outcome.message, log: outcome.log, detail: outcome.detail });
     }
 }
 

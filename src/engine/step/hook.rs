@@ -241,6 +241,7 @@ fn looked(
                         succeeded: true,
                         message: "succeeded, and was deleted by someone else".to_owned(),
                         log: None,
+                        detail: None,
                     };
                     record_end(manifest, stage, run, &known.unwrap_or_else(|| "".into()), outcome, turn);
                 }
@@ -403,7 +404,7 @@ fn watch(
     match live.completion.clone() {
         Some(Completion::Succeeded) => {
             run.last_end = Some(true);
-            let outcome = HookOutcome { succeeded: true, message: "succeeded".to_owned(), log: None };
+            let outcome = HookOutcome { succeeded: true, message: "succeeded".to_owned(), log: None, detail: None };
             record_end(manifest, stage, run, &live.uid, outcome, turn);
         }
         Some(Completion::Failed { reason, message }) => {
@@ -489,7 +490,7 @@ fn is_late_by(run: &TaskRun, turn: &Turn<'_>, more: jiff::SignedDuration) -> boo
 
 fn record_failure(manifest: &Arc<Manifest>, stage: &Stage, run: &mut TaskRun, cause: String, turn: &mut Turn<'_>) {
     let uid = run.written.as_ref().map_or_else(|| "".into(), |written| written.uid.clone());
-    let outcome = HookOutcome { succeeded: false, message: cause, log: None };
+    let outcome = HookOutcome { succeeded: false, message: cause, log: None, detail: None };
     record_end(manifest, stage, run, &uid, outcome, turn);
 }
 
@@ -530,7 +531,7 @@ fn over(run: &mut TaskRun, outcome: HookOutcome) {
         run.note = Some(outcome.message);
         Finish::Done
     } else {
-        Finish::Failed { cause: outcome.message, log: outcome.log }
+        Finish::Failed { cause: outcome.message, log: outcome.log, detail: outcome.detail }
     });
 }
 
@@ -538,8 +539,10 @@ fn over(run: &mut TaskRun, outcome: HookOutcome) {
 fn finish_passive(manifest: &Arc<Manifest>, stage: &Stage, run: &mut TaskRun, turn: &mut Turn<'_>) {
     let TaskState::Over(finish) = &run.state else { return };
     let outcome = match finish {
-        Finish::Done => HookOutcome { succeeded: true, message: "applied".to_owned(), log: None },
-        Finish::Failed { cause, .. } => HookOutcome { succeeded: false, message: cause.clone(), log: None },
+        Finish::Done => HookOutcome { succeeded: true, message: "applied".to_owned(), log: None, detail: None },
+        Finish::Failed { cause, .. } => {
+            HookOutcome { succeeded: false, message: cause.clone(), log: None, detail: None }
+        }
         Finish::Skipped(_) | Finish::Dropped => return,
     };
     let uid = turn.seen.members.get(&run.key).map_or_else(|| "".into(), |live| live.uid.clone());

@@ -51,12 +51,12 @@ pub(super) fn answered(manifest: &Arc<Manifest>, id: TaskId, run: &mut TaskRun, 
                 let whose = run.refusal.take().map(|refusal| refusal.message).unwrap_or_default();
                 let cause =
                     format!("managedNamespaceMetadata would change what is set already: {}; {whose}", fault.message);
-                run.state = TaskState::Over(Finish::Failed { cause, log: None });
+                run.state = TaskState::Over(Finish::Failed { cause, log: None, detail: None });
             }
             FaultKind::Conflict | FaultKind::Exists | FaultKind::Transient => put_off(run, fault, turn),
             FaultKind::NotFound | FaultKind::KindMissing | FaultKind::Forbidden | FaultKind::Invalid => {
                 let cause = format!("could not be created: {}", fault.message);
-                run.state = TaskState::Over(Finish::Failed { cause, log: None });
+                run.state = TaskState::Over(Finish::Failed { cause, log: None, detail: None });
             }
         },
         Answer::Recorded(_)
@@ -75,7 +75,7 @@ pub(super) fn judge(manifest: &Arc<Manifest>, id: TaskId, run: &mut TaskRun, tur
     blocked(run, "Missing", message.clone(), turn.now());
     if is_late(run, turn) {
         let cause = format!("was not there within {}: {message}", waited(run, turn.now()));
-        run.state = TaskState::Over(Finish::Failed { cause, log: None });
+        run.state = TaskState::Over(Finish::Failed { cause, log: None, detail: None });
     } else if turn.now() >= until {
         start(manifest, id, run, turn);
     } else {

@@ -162,7 +162,7 @@ fn previewed(id: TaskId, stage: &Stage, task: &Task, rehearsal: &Rehearsal, turn
         wave: stage.wave,
         what: What::of(task),
         finish: match rehearsal.refused.get(&id) {
-            Some(cause) => Finish::Failed { cause: cause.clone(), log: None },
+            Some(cause) => Finish::Failed { cause: cause.clone(), log: None, detail: None },
             None => Finish::Skipped(note),
         },
         note: None,

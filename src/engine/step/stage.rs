@@ -387,7 +387,7 @@ fn wind_down(running: &mut Running, stage: &Stage, turn: &mut Turn<'_>, stop: Op
                 }
                 TaskState::After(fault) => {
                     let cause = fault.message.clone();
-                    run.state = TaskState::Over(Finish::Failed { cause, log: None });
+                    run.state = TaskState::Over(Finish::Failed { cause, log: None, detail: None });
                     false
                 }
                 TaskState::Running { uid } if stop == Some(&Stop::Terminate) => {

@@ -203,7 +203,7 @@ pub(super) fn keep_ended_job(manifest: &Manifest, live: &Live, turn: &mut Turn<'
         }
         _ => {}
     }
-    let outcome = HookOutcome { succeeded: true, message: "completed".to_owned(), log: None };
+    let outcome = HookOutcome { succeeded: true, message: "completed".to_owned(), log: None, detail: None };
     let record = HookRecord {
         run: turn.operation.run(Phase::Sync),
         stage: RecordStage::Ended(live.uid.clone(), outcome),

@@ -72,5 +72,5 @@ pub(super) fn back_off(run: &mut TaskRun, retry_after: Option<std::time::Duratio
 
 /// The task is over, and has failed.
 pub(super) fn fail(run: &mut TaskRun, cause: String) {
-    run.state = TaskState::Over(Finish::Failed { cause, log: None });
+    run.state = TaskState::Over(Finish::Failed { cause, log: None, detail: None });
 }

@@ -112,6 +112,7 @@ impl Actor {
         Performer {
             calls: account::calls(&self.shared.connections, account.as_ref()),
             operator: self.shared.connections.calls(),
+            capture_logs: self.shared.capture_logs && self.application.captures_logs(),
             account,
             discovery: self.shared.discovery.clone(),
             watches: self.shared.watches.clone(),

@@ -429,8 +429,11 @@ impl Sim {
                 (Some(Answer::Refreshed(key.clone(), result)), Some(key))
             }
             Action::Collect { task, .. } => {
-                let evidence =
-                    Evidence { summary: "container main exited with 1".to_owned(), log: Some("boom".to_owned()) };
+                let evidence = Evidence {
+                    summary: "container main exited with 1".to_owned(),
+                    log: Some("boom".to_owned()),
+                    detail: None,
+                };
                 (Some(Answer::Collected(task, evidence)), None)
             }
             Action::Tidy { key, write } => {
