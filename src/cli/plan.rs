@@ -4,7 +4,7 @@ pub(super) mod application;
 pub(super) mod documents;
 pub(super) mod input;
 pub(super) mod output;
-mod planning;
+pub(super) mod planning;
 mod targets;
 pub(super) mod text;
 

@@ -3,8 +3,10 @@
 
 mod attacks;
 mod availability;
+mod broken;
 mod changes;
 mod checks;
+mod commands;
 mod crash;
 mod crd;
 mod departure;
@@ -20,6 +22,7 @@ mod heal;
 mod hooks;
 mod hooks_kept;
 mod install;
+mod migrate;
 mod observe;
 mod options;
 mod ownership;

@@ -1,6 +1,7 @@
 //! What every test on the control plane needs: a namespace whose account may deploy, an operator of its own, and waiting with a deadline.
 
 pub(crate) mod accounts;
+pub(crate) mod cli;
 pub(crate) mod crew;
 pub(crate) mod proxied;
 pub(crate) mod told;
@@ -8,6 +9,7 @@ pub(crate) mod tools;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -64,6 +66,16 @@ async fn prepared() -> &'static Path {
 /// Runs kubectl as the cluster's admin; gives its output.
 pub(crate) fn kubectl(args: &[&str]) -> String {
     output(testbed().kubectl().args(args))
+}
+
+/// Runs kubectl in a namespace as the cluster's admin, with this on its standard input.
+pub(crate) fn kubectl_in(namespace: &str, args: &[&str], input: &str) {
+    let mut command = testbed().kubectl();
+    command.args(["-n", namespace]).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Runs a command that must succeed; gives its output.

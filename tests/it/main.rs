@@ -9,6 +9,7 @@ mod handover;
 mod health;
 mod laws;
 mod metrics;
+mod migrate;
 mod plan;
 mod rules;
 mod sandbox;

@@ -59,7 +59,7 @@ fn the_example_is_planned_in_the_order_that_its_comments_promise() {
 
 #[test]
 fn f43_the_examples_need_nothing_that_comes_too_late() {
-    let output = json_of(&["-f", "examples"]);
+    let output = json_of(&["-f", "examples/agent"]);
     let applications = output["applications"].as_array().unwrap();
     assert!(applications.len() >= 2);
     for application in applications {

@@ -97,7 +97,7 @@ pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Op
 }
 
 /// `kinds` with those that the CRDs among the documents bring, at the scope that they have.
-pub(super) fn with_crds(mut kinds: Kinds, documents: &[Document]) -> Kinds {
+pub(in crate::cli) fn with_crds(mut kinds: Kinds, documents: &[Document]) -> Kinds {
     for document in documents {
         if document.value.get("kind").and_then(Value::as_str) != Some("CustomResourceDefinition") {
             continue;

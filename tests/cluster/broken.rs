@@ -1,0 +1,75 @@
+//! The broken Applications of `examples/broken`: the first line of `swell why` names the true cause of each.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::Value;
+use swell::api::OperationPhase;
+use tokio::time::Instant;
+
+use crate::support::{Place, cli::swell, kubectl_in};
+
+/// How long a cause may take to show.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// What `swell why` may take of a screen.
+const MOST_LINES: usize = 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_the_first_line_of_why_names_the_true_cause_of_each_broken_application() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/broken");
+    let mut cases: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|path| path.is_dir());
+    assert_eq!(cases.len(), 12);
+    let wrong: Vec<_> = join_all(cases.iter().map(|case| tried(case))).await.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Applies one, and gives what is wrong with what `swell why` says of it.
+async fn tried(case: &Path) -> Option<String> {
+    let name = case.file_name().unwrap().to_string_lossy().into_owned();
+    let mut place = Place::without_operator(&name).await;
+    place.start_operator().await;
+    let text = |file: &str| Some(fs::read_to_string(case.join(file)).ok()?.replace("NAMESPACE", &place.namespace));
+    if let Some(before) = text("before.yaml") {
+        kubectl_in(&place.namespace, &["apply", "-f", "-"], &before);
+    }
+    kubectl_in(&place.namespace, &["apply", "-f", "-"], &text("application.yaml").unwrap());
+    if let Some(then) = text("then.yaml") {
+        place.ended("app", OperationPhase::Succeeded).await;
+        kubectl_in(&place.namespace, &["apply", "-f", "-"], &then);
+    }
+    let expected = text("why.txt").unwrap();
+    let parts: Vec<_> = expected.trim().split(" … ").collect();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let told = swell(&["why", "app", "-n", &place.namespace]).await;
+        let first = told.out.lines().next().unwrap_or_default();
+        if is_in_order(first, &parts) {
+            let lines = told.out.lines().count();
+            if lines <= MOST_LINES && told.out.contains('→') && matches!(told.code, 3 | 4) {
+                return None;
+            }
+            return Some(format!("{name}: {lines} lines, exit code {}:\n{}", told.code, told.out));
+        }
+        if Instant::now() > end {
+            let status: Option<Value> = place.get("swell.dev/v1alpha1", "Application", "app").await;
+            let status = status.map(|application| application["status"]["operationState"].to_string());
+            return Some(format!("{name}: expected {expected:?}, and was told:\n{}{}\n{status:?}", told.out, told.err));
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// Whether a line has these parts, one behind the other.
+fn is_in_order(line: &str, parts: &[&str]) -> bool {
+    let mut rest = line;
+    parts.iter().all(|part| match rest.split_once(part) {
+        Some((_, behind)) => {
+            rest = behind;
+            true
+        }
+        None => false,
+    })
+}
