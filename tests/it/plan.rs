@@ -124,6 +124,31 @@ fn i8_the_line_of_the_file_is_that_of_the_mistake() {
 }
 
 #[test]
+fn i9_the_plan_says_as_which_service_account_of_its_own_namespace_an_application_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.yaml");
+    let shown = |spec: &Value| {
+        let application = json!({"apiVersion": "swell.dev/v1alpha1", "kind": "Application",
+            "metadata": {"name": "web", "namespace": "team"}, "spec": spec});
+        std::fs::write(&path, application.to_string()).unwrap();
+        let path = path.to_str().unwrap();
+        (stdout(&run(&["-f", path])), json_of(&["-f", path])["applications"][0]["account"].clone())
+    };
+    let source = json!({"inline": "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}"});
+    let (text, account) = shown(&json!({"source": source, "destination": {"namespace": "shop"}}));
+    assert!(text.contains("namespace shop, service account team/default"), "{text}");
+    assert_eq!(account, "team/default");
+    let (text, account) = shown(&json!({"source": source, "serviceAccountName": "deployer"}));
+    assert!(text.contains("namespace team, service account team/deployer"), "{text}");
+    assert_eq!(account, "team/deployer");
+    // Manifests alone are nobody's yet.
+    std::fs::write(&path, "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}").unwrap();
+    let path = path.to_str().unwrap();
+    assert!(!stdout(&run(&["-f", path])).contains("service account"));
+    assert_eq!(json_of(&["-f", path])["applications"][0].get("account"), None);
+}
+
+#[test]
 fn no_name_or_message_of_a_file_reaches_the_terminal_as_more_than_text() {
     let evil = "x\n\u{1b}[2JTotal: 0 forged\u{9b}31m\u{202e}\r";
     let objects = [
