@@ -11,6 +11,7 @@ mod format;
 mod get;
 mod health;
 mod history;
+mod lint;
 mod logging;
 mod logs;
 mod migrate;
@@ -46,6 +47,7 @@ enum Command {
     Terminate(ask::TerminateArgs),
     Operator(operator::Args),
     Plan(plan::Args),
+    Lint(lint::Args),
     Migrate(migrate::Args),
     Health(health::Args),
     Crd(crd::Args),
@@ -67,6 +69,7 @@ pub fn run() -> ExitCode {
         Command::Terminate(args) => ask::terminate(&args),
         Command::Operator(args) => operator::run(args),
         Command::Plan(args) => plan::run(&args),
+        Command::Lint(args) => lint::run(&args),
         Command::Migrate(args) => migrate::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Crd(args) => crd::run(&args),

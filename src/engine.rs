@@ -11,6 +11,7 @@ pub mod desired;
 pub mod differences;
 pub mod drift;
 pub mod fields;
+pub mod finding;
 pub mod harmless;
 pub mod heal;
 pub mod health;

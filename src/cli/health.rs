@@ -15,6 +15,7 @@ use super::plan::documents::Mistakes;
 use super::plan::input;
 use super::plan::output::Position;
 use crate::api::HealthCheck;
+use crate::engine::finding::{self, Part, Remark};
 use crate::engine::health::checks::{Check, Checks, Finding, judge};
 use crate::engine::health::{self, Completion, Facts, Gate, Health};
 use crate::engine::object::{GroupKind, group_of, version_of};
@@ -87,7 +88,9 @@ fn assess(args: &Args) -> anyhow::Result<Output> {
     for document in &objects {
         match of_object(document, &sources, &mut evaluator)? {
             Ok(verdict) => verdicts.push(verdict),
-            Err(message) => mistakes.add(document.position.clone(), None, message),
+            Err(message) => {
+                mistakes.add(document.position.clone(), None, unusable(finding::Rule::Identity, &[], message));
+            }
         }
     }
     Ok(Output { objects: verdicts, mistakes: mistakes.found })
@@ -102,11 +105,17 @@ fn from_application(document: &Document, mistakes: &mut Mistakes) -> Option<Sour
     })
 }
 
+fn unusable(rule: finding::Rule, path: &[&str], message: String) -> Remark {
+    Remark { rule, part: Part::value(path), message }
+}
+
 /// The fields of a health check.
 const FIELDS: [&str; 5] = ["apiVersion", "kind", "current", "inProgress", "failed"];
 
 fn from_list(document: &Document, mistakes: &mut Mistakes) -> Option<Source> {
-    let mut refuse = |path: &[&str], message: String| mistakes.add(document.position_of(path), None, message);
+    let mut refuse = |path: &[&str], message: String| {
+        mistakes.add(document.position_of(path), None, unusable(finding::Rule::HealthCheck, path, message));
+    };
     let Some(list) = document.value.get("healthChecks") else {
         refuse(&[], "holds no health checks: an Application or a list `healthChecks` would be right".to_owned());
         return None;

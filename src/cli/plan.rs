@@ -5,7 +5,7 @@ pub(super) mod documents;
 pub(super) mod input;
 pub(super) mod output;
 pub(super) mod planning;
-mod targets;
+pub(super) mod targets;
 pub(super) mod text;
 
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use self::documents::Mistakes;
 use self::input::Text;
 use self::output::{Mistake, Output};
+use self::targets::Found;
 use super::format::Format;
 use crate::engine::kinds::Kinds;
 
@@ -48,7 +49,7 @@ fn plan(args: &Args) -> anyhow::Result<Output> {
     // Also a CRD that is not part of an Application's plan tells the scope of its kind.
     let kinds = planning::with_crds(Kinds::builtin(), &documents);
     let unreadable = !mistakes.found.is_empty();
-    let (targets, notes) = targets::targets(&texts, documents, &args.namespace, &mut mistakes);
+    let Found { targets, notes, .. } = targets::targets(&texts, documents, &args.namespace, &mut mistakes);
     let mut applications = Vec::new();
     for target in targets {
         // What could not be read may be an object of a plan of all manifests, which then would not be the plan.
@@ -64,7 +65,7 @@ fn plan(args: &Args) -> anyhow::Result<Output> {
 
 /// Mistakes are found in several passes and told in the order of the files and of their lines: the file's place, the line of the
 /// file as far as it is known, and the place in the embedded text.
-fn place(mistake: &Mistake, texts: &[Text]) -> (Option<usize>, u32, Option<String>, u32) {
+pub(super) fn place(mistake: &Mistake, texts: &[Text]) -> (Option<usize>, u32, Option<String>, u32) {
     let source = mistake.source.as_deref().unwrap_or_default();
     // The label of an embedded text begins with that of its file.
     let rest = |label: &str| source.strip_prefix(label).filter(|rest| rest.is_empty() || rest.starts_with(": "));

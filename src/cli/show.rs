@@ -147,6 +147,11 @@ impl Paint {
         Self { on: false }
     }
 
+    /// Whether there are any.
+    pub(super) fn is_on(self) -> bool {
+        self.on
+    }
+
     /// A text with that look.
     pub(super) fn text(self, look: Look, text: &str) -> String {
         let style = look.style();

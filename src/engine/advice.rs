@@ -1,22 +1,34 @@
-//! What will go wrong with a plan though no manifest of it is wrong: hooks that need an object which comes only after them (F43).
+//! What will go wrong with a plan though no manifest of it is wrong: what its pods need comes only after them (F43).
+
+mod pods;
+mod rights;
+mod services;
+mod waves;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
-
+use self::pods::Reference;
+use super::desired::{Manifest, Problem};
+use super::finding::{Part, Remark, Rule, See};
 use super::object::ObjectKey;
 use super::plan::{Plan, Work};
 use super::settings::Phase;
 use super::yaml::Position;
 
-/// A hook that uses an object which its own plan brings only in a later stage (F43).
+pub use self::waves::notes;
+
+/// Pods that use an object which their own plan brings only in a later stage (F43).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LateReference {
-    /// The hook, a Job or a Pod.
-    pub hook: Place,
+    /// The hook or workload that the pods belong to.
+    pub user: Place,
+    /// Whether that is a hook.
+    pub is_hook: bool,
     /// How it uses the object, such as `envFrom of container migrate`.
     pub field: String,
+    /// The object's name in the manifest.
+    pub part: Part,
     /// The object that it uses, at the first stage that brings it.
     pub provider: Place,
 }
@@ -34,21 +46,40 @@ pub struct Place {
     pub position: Position,
 }
 
-/// Both objects with their positions, what will happen, and what would be right.
-impl fmt::Display for LateReference {
+impl Place {
+    fn stage(&self) -> (Phase, i64) {
+        (self.phase, self.wave)
+    }
+
+    /// Where it stands, for a reader of the other one's place.
+    fn seen_from(&self, other: &Self) -> Position {
+        let source = self.position.source.clone().filter(|_| self.position.source != other.position.source);
+        Position { source, ..self.position.clone() }
+    }
+
+    /// The place for the reader who wants to look it up.
+    fn see(&self) -> See {
+        let label = format!("comes only in {} wave {}", self.phase, self.wave);
+        See { position: self.position.clone(), part: Part::Object, label }
+    }
+}
+
+/// Without the position of the user.
+struct Message<'a>(&'a LateReference);
+
+impl fmt::Display for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hook, field, provider } = self;
-        let same_source = hook.position.source == provider.position.source;
-        let there =
-            Position { source: provider.position.source.clone().filter(|_| !same_source), ..provider.position.clone() };
-        write!(
-            f,
-            "{}: {}, a hook of {} wave {}, uses {}",
-            hook.position, hook.key, hook.phase, hook.wave, provider.key
-        )?;
-        write!(f, " ({field}), which comes only in {} wave {} ({there}): ", provider.phase, provider.wave)?;
-        f.write_str("at a first deployment the hook waits for it in vain; ")?;
-        write!(f, "make the {} a hook of a stage before the {}", provider.key.kind.kind, hook.key.kind.kind)?;
+        let LateReference { user, is_hook, field, provider, .. } = self.0;
+        let (what, comma, waits) = if *is_hook { (", a hook", ",", "the hook") } else { ("", "", "its stage") };
+        write!(f, "{}{what} of {} wave {}{comma} uses {}", user.key, user.phase, user.wave, provider.key)?;
+        write!(f, " ({field}), which comes only in {} wave {}", provider.phase, provider.wave)?;
+        write!(f, " ({}): at a first deployment {waits} waits for it in vain; ", provider.seen_from(user))?;
+        let kind = &provider.key.kind.kind;
+        if *is_hook {
+            write!(f, "make the {kind} a hook of a stage before the {}", user.key.kind.kind)?;
+        } else {
+            write!(f, "bring the {kind} in {} wave {} or before", user.phase, user.wave)?;
+        }
         if provider.key.kind.is("", "ConfigMap") || provider.key.kind.is("", "Secret") {
             f.write_str(", or say optional: true where it is used")?;
         }
@@ -56,111 +87,97 @@ impl fmt::Display for LateReference {
     }
 }
 
-/// The hooks of a sync's plan that use what only a later stage brings, in the order of the plan; each pair of hook and object once.
-///
-/// Looked at are Jobs and Pods, and in them the ServiceAccount, ConfigMaps, Secrets and PersistentVolumeClaims that their pods cannot
-/// start without. An object that the plan does not bring at all may be in the cluster: nothing is said of it. What comes in the
-/// same stage is in time, because the kinds in question are applied before Jobs and Pods or are waited for by the kubelet.
-pub fn late_references(plan: &Plan) -> Vec<LateReference> {
-    let places: Vec<(Place, &Work)> = plan
-        .stages
-        .iter()
-        .chain(&plan.sync_fail)
-        .flat_map(|stage| stage.tasks.iter().map(move |task| (stage, task)))
-        .filter_map(|(stage, task)| {
-            let position = task.manifest()?.position.clone();
-            Some((Place { key: task.key.clone(), phase: stage.phase, wave: stage.wave, position }, &task.work))
-        })
-        .collect();
-    let mut first: BTreeMap<&ObjectKey, &Place> = BTreeMap::new();
-    for (place, _) in &places {
-        // Stages come in order, so the first one stays.
-        first.entry(&place.key).or_insert(place);
+/// Both objects with their positions, what will happen, and what would be right.
+impl fmt::Display for LateReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.user.position, Message(self))
     }
+}
+
+/// Whatever pods of a sync's plan need that only a later stage brings: objects, rights, Services.
+pub fn advice(plan: &Plan) -> Vec<Problem> {
+    let references = late_references(plan).into_iter().map(|late| {
+        let message = Message(&late).to_string();
+        let remark = Remark { rule: Rule::LateReference, part: late.part, message };
+        Problem { see: Some(late.provider.see()), ..remark.at(&late.user.position, None) }
+    });
+    let places = Places::of(plan);
+    references.chain(rights::late_rights(&places)).chain(services::late_services(&places)).collect()
+}
+
+/// What has a place in a plan, in its order.
+struct Places<'a> {
+    all: Vec<Placed<'a>>,
+}
+
+struct Placed<'a> {
+    place: Place,
+    manifest: &'a Manifest,
+    /// A hook, and whether it runs to an end.
+    hook: Option<bool>,
+}
+
+impl<'a> Places<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let tasks =
+            plan.stages.iter().chain(&plan.sync_fail).flat_map(|stage| stage.tasks.iter().map(move |t| (stage, t)));
+        let all = tasks.filter_map(|(stage, task)| {
+            let manifest = task.manifest()?;
+            let position = manifest.position.clone();
+            let place = Place { key: task.key.clone(), phase: stage.phase, wave: stage.wave, position };
+            let hook = matches!(task.work, Work::Hook(_)).then(|| task.is_running_hook());
+            Some(Placed { place, manifest, hook })
+        });
+        Self { all: all.collect() }
+    }
+
+    /// Each object at the first stage that brings it.
+    fn first(&self) -> BTreeMap<&ObjectKey, &Place> {
+        let mut first = BTreeMap::new();
+        for placed in &self.all {
+            // Stages come in order, so the first one stays.
+            first.entry(&placed.place.key).or_insert(&placed.place);
+        }
+        first
+    }
+}
+
+impl Placed<'_> {
+    /// Whether a stage waits for its pods.
+    fn is_waited_for(&self) -> bool {
+        let settings = &self.manifest.settings;
+        let spec = |field: &str| self.manifest.body.pointer(&format!("/spec/{field}"));
+        let idle = spec("replicas").and_then(serde_json::Value::as_i64) == Some(0)
+            || spec("suspend").and_then(serde_json::Value::as_bool) == Some(true);
+        self.hook == Some(true) || !(idle || settings.ignore_health || settings.gate == Some(false))
+    }
+}
+
+/// The hooks and workloads of a sync's plan that use what only a later stage brings, in the order of the plan; each pair of two objects
+/// once.
+///
+/// Looked at are Jobs, Pods and the workloads of `apps` that a stage waits for, and in them the ServiceAccount, ConfigMaps, Secrets and
+/// PersistentVolumeClaims that their pods cannot start without. An object that the plan does not bring at all may be in the cluster:
+/// nothing is said of it. What comes in the same stage is in time, because the kinds in question are applied before or are waited for
+/// by the kubelet.
+pub fn late_references(plan: &Plan) -> Vec<LateReference> {
+    let places = Places::of(plan);
+    let first = places.first();
     let mut late = Vec::new();
-    for (hook, work) in &places {
-        let Work::Hook(manifest) = work else { continue };
+    for placed in places.all.iter().filter(|placed| placed.is_waited_for()) {
+        let user = &placed.place;
         let mut seen = Vec::new();
-        for Reference { kind, name, field } in pod_spec(&hook.key, &manifest.body).map(references).unwrap_or_default() {
-            let key = ObjectKey::new("", kind, hook.key.namespace.as_deref(), &name);
+        for Reference { kind, name, field, path } in pods::references(&user.key, &placed.manifest.body) {
+            let key = ObjectKey::new("", kind, user.key.namespace.as_deref(), &name);
             let Some(provider) = first.get(&key) else { continue };
-            if (provider.phase, provider.wave) > (hook.phase, hook.wave) && !seen.contains(&key) {
-                late.push(LateReference { hook: hook.clone(), field, provider: (*provider).clone() });
+            if provider.stage() > user.stage() && !seen.contains(&key) {
+                let (user, provider, part) = (user.clone(), (*provider).clone(), Part::Value(path));
+                late.push(LateReference { user, is_hook: placed.hook.is_some(), field, part, provider });
                 seen.push(key);
             }
         }
     }
     late
-}
-
-/// One use of an object of the core group by a pod, without which the pod does not start.
-struct Reference {
-    kind: &'static str,
-    name: String,
-    field: String,
-}
-
-fn pod_spec<'a>(key: &ObjectKey, body: &'a Value) -> Option<&'a Value> {
-    if key.kind.is("batch", "Job") {
-        body.pointer("/spec/template/spec")
-    } else if key.kind.is("", "Pod") {
-        body.get("spec")
-    } else {
-        None
-    }
-}
-
-fn references(pod: &Value) -> Vec<Reference> {
-    let mut found = Vec::new();
-    // `serviceAccount` is the old name of the field. The account `default` is made by Kubernetes in every namespace.
-    let account = text(pod, "serviceAccountName").or_else(|| text(pod, "serviceAccount"));
-    if let Some(name) = account.filter(|name| *name != "default") {
-        found.push(Reference { kind: "ServiceAccount", name: name.to_owned(), field: "serviceAccountName".to_owned() });
-    }
-    for secret in list(pod, "imagePullSecrets") {
-        found.extend(required("Secret", Some(secret), "name", "imagePullSecrets"));
-    }
-    for container in list(pod, "initContainers").chain(list(pod, "containers")) {
-        let of = format!("of container {}", text(container, "name").unwrap_or("without a name"));
-        for from in list(container, "envFrom") {
-            let field = format!("envFrom {of}");
-            found.extend(required("ConfigMap", from.get("configMapRef"), "name", &field));
-            found.extend(required("Secret", from.get("secretRef"), "name", &field));
-        }
-        for variable in list(container, "env") {
-            let field = format!("env {} {of}", text(variable, "name").unwrap_or_default());
-            found.extend(required("ConfigMap", variable.pointer("/valueFrom/configMapKeyRef"), "name", &field));
-            found.extend(required("Secret", variable.pointer("/valueFrom/secretKeyRef"), "name", &field));
-        }
-    }
-    for volume in list(pod, "volumes") {
-        let field = format!("volume {}", text(volume, "name").unwrap_or_default());
-        found.extend(required("ConfigMap", volume.get("configMap"), "name", &field));
-        found.extend(required("Secret", volume.get("secret"), "secretName", &field));
-        found.extend(required("PersistentVolumeClaim", volume.get("persistentVolumeClaim"), "claimName", &field));
-        for source in volume.get("projected").into_iter().flat_map(|projected| list(projected, "sources")) {
-            found.extend(required("ConfigMap", source.get("configMap"), "name", &field));
-            found.extend(required("Secret", source.get("secret"), "name", &field));
-        }
-    }
-    found
-}
-
-/// The reference in the map `holder`, unless it is optional.
-fn required(kind: &'static str, holder: Option<&Value>, name: &str, field: &str) -> Option<Reference> {
-    let holder = holder?;
-    if holder.get("optional").and_then(Value::as_bool) == Some(true) {
-        return None;
-    }
-    Some(Reference { kind, name: text(holder, name)?.to_owned(), field: field.to_owned() })
-}
-
-fn text<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
-    value.get(field)?.as_str().filter(|text| !text.is_empty())
-}
-
-fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
-    value.get(field).and_then(Value::as_array).into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -247,6 +264,35 @@ mod tests {
         ] {
             let account = object("ServiceAccount", "default", "");
             assert_eq!(late(&(hook(phase, 0, pod) + &settings + &account)), [""; 0], "{phase} {pod}");
+        }
+    }
+
+    #[test]
+    fn f43_a_workload_that_its_stage_waits_for_needs_its_objects_in_time_too() {
+        let workload = |kind: &str, annotations: &str, more: &str| {
+            format!(
+                "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: web, annotations: {{{annotations}}}}}\nspec: {{{more}template: {{spec: {{volumes: [{{name: v, secret: {{secretName: x}}}}]}}}}}}\n---\n"
+            )
+        };
+        let secret = object("Secret", "x", "swell.dev/wave: '2'");
+        for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"] {
+            let told = late(&(workload(kind, "swell.dev/wave: '1'", "") + &secret));
+            assert_eq!(told.len(), 1, "{kind}: {told:?}");
+            assert!(
+                told[0].contains(&format!("{kind} shop/web of Sync wave 1 uses Secret shop/x (volume v)")),
+                "{told:?}"
+            );
+            assert!(
+                told[0].ends_with("bring the Secret in Sync wave 1 or before, or say optional: true where it is used")
+            );
+        }
+        for (annotations, more) in [
+            ("swell.dev/wave: '2'", ""),
+            ("swell.dev/gate: 'false'", ""),
+            ("argocd.argoproj.io/ignore-healthcheck: 'true'", ""),
+            ("", "replicas: 0, "),
+        ] {
+            assert_eq!(late(&(workload("Deployment", annotations, more) + &secret)), [""; 0], "{annotations} {more}");
         }
     }
 

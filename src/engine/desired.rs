@@ -8,6 +8,7 @@ use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::differences::{self, Ignored, Rules};
+use super::finding::{Part, Remark, Rule, See};
 use super::harmless;
 use super::health::{self, checks::Checks};
 use super::kinds::{KindInfo, Kinds, Known};
@@ -89,7 +90,7 @@ pub struct Desired {
     /// Where each identity stands among them; hooks with a generated name have none.
     pub places: BTreeMap<ObjectKey, usize>,
     /// What is odd but no error, for conditions and `swell plan`.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Problem>,
 }
 
 impl Desired {
@@ -110,13 +111,19 @@ impl Desired {
     }
 }
 
-/// One reason why a source cannot be used.
+/// One reason why a source cannot be used, or something odd about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// By which rule.
+    pub rule: Rule,
     /// Where, if it has a place.
     pub position: Option<Position>,
     /// The object, if it has an identity.
     pub key: Option<ObjectKey>,
+    /// Which part of the object.
+    pub part: Part,
+    /// Another object that it is about.
+    pub see: Option<See>,
     /// What is wrong and what would be right.
     pub message: String,
 }
@@ -160,6 +167,12 @@ impl<'a> Context<'a> {
 
 /// Reads the documents of a source. All problems are returned, in source order.
 pub fn desired(documents: Vec<Document>, context: Context<'_>) -> Result<Desired, Vec<Problem>> {
+    let (desired, problems) = readable(documents, context);
+    if problems.is_empty() { Ok(desired) } else { Err(problems) }
+}
+
+/// What can be read of the documents of a source, and all problems, in source order. With problems it is not what is wanted.
+pub fn readable(documents: Vec<Document>, context: Context<'_>) -> (Desired, Vec<Problem>) {
     let from_crds = kinds_of_crds(&documents);
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
@@ -181,8 +194,18 @@ pub fn desired(documents: Vec<Document>, context: Context<'_>) -> Result<Desired
                 if let Some(place) = places.get(&manifest.key) {
                     // O9: the last one wins.
                     let first = &manifests[*place].position;
-                    warnings
-                        .push(format!("{position}: {} is there already at {first}; the last one counts", manifest.key));
+                    warnings.push(Problem {
+                        rule: Rule::DuplicateObject,
+                        position: Some(position),
+                        key: None,
+                        part: Part::Object,
+                        see: Some(See {
+                            position: first.clone(),
+                            part: Part::Object,
+                            label: "it is there already".to_owned(),
+                        }),
+                        message: format!("{} is there already at {first}; the last one counts", manifest.key),
+                    });
                     manifests[*place] = manifest;
                 } else {
                     places.insert(manifest.key.clone(), manifests.len());
@@ -192,10 +215,7 @@ pub fn desired(documents: Vec<Document>, context: Context<'_>) -> Result<Desired
             Err(found) => problems.extend(found),
         }
     }
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    Ok(Desired { revision: revision(&manifests), manifests, places, warnings })
+    (Desired { revision: revision(&manifests), manifests, places, warnings }, problems)
 }
 
 /// What the names of the hook begin with that is the `number`th of its kind with this `generateName`: two of them are two objects.
@@ -232,40 +252,43 @@ fn manifest(
     document: Document,
     context: Context<'_>,
     from_crds: &BTreeMap<GroupKind, bool>,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Problem>,
 ) -> Result<Manifest, Vec<Problem>> {
     let position = document.position.clone();
     let head = head(&document.value)
-        .map_err(|message| vec![Problem { position: Some(position.clone()), key: None, message }])?;
-    let key = ObjectKey::new(group_of(&head.api_version), &head.kind, head.namespace.as_deref(), &head.name);
-    let refuse = |line: u32, message: String| Problem {
-        position: Some(Position { line, ..position.clone() }),
-        key: Some(key.clone()),
-        message,
+        .map_err(|(part, message)| vec![Remark { rule: Rule::Identity, part, message }.at(&position, None)])?;
+    // For messages: a hook without a name is told by what its names begin with.
+    let name = head.generate_name.as_deref().unwrap_or(&head.name);
+    let key = ObjectKey::new(group_of(&head.api_version), &head.kind, head.namespace.as_deref(), name);
+    let refuse = |line: u32, rule: Rule, part: Part, message: String| {
+        Remark { rule, part, message }.at(&Position { line, ..position.clone() }, Some(key.clone()))
     };
-    let here = |message: String| vec![refuse(position.line, message)];
+    let here = |rule: Rule, part: Part, message: String| vec![refuse(position.line, rule, part, message)];
 
-    let lines =
-        |bad: Vec<(u32, String)>| bad.into_iter().map(|(line, message)| refuse(line, message)).collect::<Vec<_>>();
+    let lines = |bad: Vec<Misfit>| {
+        bad.into_iter().map(|(line, part, message)| refuse(line, Rule::NotAString, part, message)).collect::<Vec<_>>()
+    };
     let annotations = strings(&document, "annotations").map_err(lines)?;
     let labels = strings(&document, "labels").map_err(lines)?;
     if labels.contains_key(keys::PART_OF) {
-        return Err(here(format!("the label {} is Swell's own mark of membership; take it out", keys::PART_OF)));
+        let message = format!("the label {} is Swell's own mark of membership; take it out", keys::PART_OF);
+        return Err(here(Rule::MembershipLabel, Part::key(&["metadata", "labels", keys::PART_OF]), message));
     }
     let mut settings = Settings::parse(&annotations).map_err(|bad| {
         bad.into_iter()
             .map(|bad| {
                 let line = document.annotations.get(&*bad.key).copied().unwrap_or(position.line);
-                refuse(line, format!("annotation {}: {}", bad.key, bad.message))
+                refuse(line, bad.rule, bad.part, format!("annotation {}: {}", bad.key, bad.message))
             })
             .collect::<Vec<_>>()
     })?;
     if !context.validate {
         settings.options.validate.get_or_insert(false);
     }
-    warnings.extend(settings.warnings.iter().map(|warning| format!("{position}: {key}: {warning}")));
+    warnings.extend(settings.warnings.iter().map(|warning| warning.clone().at(&position, Some(key.clone()))));
     if head.generate_name.is_some() && matches!(settings.class, Class::Plain) {
-        return Err(here("generateName is for hooks only; an object that is kept needs metadata.name".to_owned()));
+        let message = "generateName is for hooks only; an object that is kept needs metadata.name".to_owned();
+        return Err(here(Rule::GenerateName, Part::key(&["metadata", "generateName"]), message));
     }
 
     let may_be_missing = context.allow_missing_kinds || settings.options.skip_dry_run_on_missing == Some(true);
@@ -275,14 +298,19 @@ fn manifest(
         known => match from_crds.get(&key.kind) {
             Some(namespaced) => (None, *namespaced),
             None if may_be_missing && matches!(known, Known::Absent) => (None, head.namespace.is_some()),
-            None => return Err(here(unknown_kind(&head.api_version, &head.kind, &known))),
+            None => {
+                let message = unknown_kind(&head.api_version, &head.kind, &known);
+                return Err(here(Rule::UnknownKind, Part::value(&["apiVersion"]), message));
+            }
         },
     };
     let namespace = match (namespaced, head.namespace) {
         (true, namespace) => Some(namespace.unwrap_or_else(|| context.destination.to_owned())),
         (false, None) => None,
         (false, Some(namespace)) => {
-            warnings.push(format!("{position}: {key}: a {} has no namespace; {namespace:?} is left out", head.kind));
+            let message = format!("a {} has no namespace; {namespace:?} is left out", head.kind);
+            let part = Part::value(&["metadata", "namespace"]);
+            warnings.push(Remark { rule: Rule::NamespaceLeftOut, part, message }.at(&position, Some(key.clone())));
             None
         }
     };
@@ -292,10 +320,12 @@ fn manifest(
         && &*key.name == context.owner.name()
     {
         let message = "an Application cannot contain itself".to_owned();
-        return Err(vec![Problem { position: Some(position), key: Some(key), message }]);
+        let remark = Remark { rule: Rule::SelfContained, part: Part::value(&["metadata", "name"]), message };
+        return Err(vec![remark.at(&position, Some(key))]);
     }
     let (body, ttl) = sent_form(document.value, &key);
-    let ignored = context.differences.of(&key, &body).map_err(here)?.map(Arc::new);
+    let ignored = context.differences.of(&key, &body);
+    let ignored = ignored.map_err(|message| here(Rule::IgnoreDifferences, Part::Object, message))?.map(Arc::new);
     Ok(Manifest {
         ignored,
         content: Digest::of(&body),
@@ -319,37 +349,45 @@ struct Head {
     namespace: Option<String>,
 }
 
-fn head(value: &Value) -> Result<Head, String> {
+fn head(value: &Value) -> Result<Head, (Part, String)> {
+    let part = |pointer: &str| Part::value(&pointer[1..].split('/').collect::<Vec<_>>());
     let field = |pointer: &str| match value.pointer(pointer) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(other) => Err(format!("{} must be a string, not {}", pointer[1..].replace('/', "."), kind_of_json(other))),
+        Some(other) => {
+            let what = kind_of_json(other);
+            Err((part(pointer), format!("{} must be a string, not {what}", pointer[1..].replace('/', "."))))
+        }
     };
     let needed = |pointer: &str, example: &str| {
-        field(pointer)?.ok_or_else(|| format!("{} is missing; {example}", pointer[1..].replace('/', ".")))
+        let missing = || (Part::Object, format!("{} is missing; {example}", pointer[1..].replace('/', ".")));
+        field(pointer)?.ok_or_else(missing)
     };
     let api_version = needed("/apiVersion", "every object needs one, such as \"v1\" or \"apps/v1\"")?;
     let kind = needed("/kind", "every object needs one, such as \"ConfigMap\"")?;
     for (field, text, also) in [("apiVersion", &api_version, "/."), ("kind", &kind, "")] {
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || also.contains(c);
         if text.len() > 253 || !text.chars().all(fits) {
-            return Err(format!(
+            let message = format!(
                 "{field} {text:?} is none; it has letters, digits and dashes, such as \"apps/v1\" or \"ConfigMap\""
-            ));
+            );
+            return Err((Part::value(&[field]), message));
         }
     }
     let name = field("/metadata/name")?;
     let generate_name = field("/metadata/generateName")?.filter(|_| name.is_none());
     if name.is_none() && generate_name.is_none() {
-        return Err(format!("this {kind} has no metadata.name; every object needs one"));
+        return Err((Part::Object, format!("this {kind} has no metadata.name; every object needs one")));
     }
-    for text in [&name, &generate_name].into_iter().flatten() {
+    for (place, text) in [("/metadata/name", &name), ("/metadata/generateName", &generate_name)] {
+        let Some(text) = text else { continue };
         let is_harmful = *text != harmless::line(text) || text.chars().any(char::is_whitespace);
         if text.len() > 253 || is_harmful || !is_path_segment(text) {
-            return Err(format!(
+            let message = format!(
                 "metadata.name {text:?} is not a name; names have at most 253 characters, no spaces, and none of / % ? #"
-            ));
+            );
+            return Err((part(place), message));
         }
     }
     let namespace = field("/metadata/namespace")?;
@@ -357,22 +395,27 @@ fn head(value: &Value) -> Result<Head, String> {
         && (namespace.len() > 63
             || !namespace.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
     {
-        return Err(format!(
+        let message = format!(
             "metadata.namespace {namespace:?} is not the name of a namespace; those have at most 63 lower-case letters, digits and dashes"
-        ));
+        );
+        return Err((part("/metadata/namespace"), message));
     }
     Ok(Head { api_version, kind, name: name.unwrap_or_default(), generate_name, namespace })
 }
 
+/// A value that is no string: its line, its place, and what is wrong.
+type Misfit = (u32, Part, String);
+
 /// The string map at `metadata.<field>`; every value that is no string is refused with its line and how to write it.
-fn strings(document: &Document, field: &str) -> Result<BTreeMap<String, String>, Vec<(u32, String)>> {
+fn strings(document: &Document, field: &str) -> Result<BTreeMap<String, String>, Vec<Misfit>> {
     let line = |path: &[&str]| document.line_of(path).unwrap_or(document.position.line);
     let map = match document.value.pointer(&format!("/metadata/{field}")) {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),
         Some(Value::Object(map)) => map,
         Some(other) => {
             let message = format!("metadata.{field} must be a map of strings, not {}", kind_of_json(other));
-            return Err(vec![(line(&["metadata", field]), message)]);
+            let path = ["metadata", field];
+            return Err(vec![(line(&path), Part::value(&path), message)]);
         }
     };
     let mut strings = BTreeMap::new();
@@ -389,7 +432,8 @@ fn strings(document: &Document, field: &str) -> Result<BTreeMap<String, String>,
                 let what = kind_of_json(other);
                 let message =
                     format!("metadata.{field}.{key} must be a string, not {what}: write it in quotes, \"{other}\"");
-                bad.push((line(&["metadata", field, key]), message));
+                let path = ["metadata", field, key];
+                bad.push((line(&path), Part::value(&path), message));
             }
         }
     }

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::action::Propagation;
 use super::attempt::{Operation, Stop};
 use super::desired::Desired;
+use super::finding::{Part, Remark, Rule};
 use super::heal::Heal;
 use super::object::GroupKind;
 use super::plan::{Options, RESOURCES_OF_REQUEST};
@@ -259,21 +260,23 @@ pub fn retry_at(application: &Application, operation: &Operation, now: Timestamp
 }
 
 /// What there is to say of the options and annotations of an Application that do nothing, and of what it names and its source has not.
-pub fn remarks(application: &Application, desired: Option<&Desired>) -> Vec<String> {
-    let remark = |item: &String| {
+pub fn remarks(application: &Application, desired: Option<&Desired>) -> Vec<Remark> {
+    let remark = |(index, item): (usize, &String)| {
         let (name, value) = parse_option(item).ok()?;
-        Some(format!("spec.syncPolicy.syncOptions: {}", settings::remark(name, value)?))
+        let message = format!("spec.syncPolicy.syncOptions: {}", settings::remark(name, value)?);
+        let part = Part::value(&["spec", "syncPolicy", "syncOptions", &index.to_string()]);
+        Some(Remark { rule: Rule::UselessOption, part, message })
     };
-    let mut remarks: Vec<_> = application.sync_options().iter().filter_map(remark).collect();
+    let mut remarks: Vec<_> = application.sync_options().iter().enumerate().filter_map(remark).collect();
     remarks.extend(settings::misspelt::on_application(application.metadata.annotations.iter().flatten()));
     remarks.extend(desired.into_iter().flat_map(|desired| nearly_in_source(application, desired)));
     remarks
 }
 
 /// Checks and differences about a kind that the source has not, but nearly: they would be for nothing, and nobody would know.
-fn nearly_in_source(application: &Application, desired: &Desired) -> Vec<String> {
+fn nearly_in_source(application: &Application, desired: &Desired) -> Vec<Remark> {
     let kinds: BTreeSet<_> = desired.manifests.iter().map(|manifest| &manifest.key.kind).collect();
-    let remark = |place: String, group: &str, kind: &str| {
+    let remark = |list: &str, index: usize, group: &str, kind: &str| {
         let is_there = kinds.iter().any(|there| there.is(group, kind));
         let wildcard = group.contains('*') || kind.contains('*');
         let close = |there: &&&GroupKind| {
@@ -283,15 +286,16 @@ fn nearly_in_source(application: &Application, desired: &Desired) -> Vec<String>
         };
         let near = kinds.iter().find(close).filter(|_| !is_there && !wildcard)?;
         let group_of = if group.is_empty() { String::new() } else { format!(".{group}") };
-        Some(format!("{place}: the source has no {kind}{group_of}; did you mean {near}?"))
+        let message = format!("spec.{list}[{index}]: the source has no {kind}{group_of}; did you mean {near}?");
+        let part = Part::value(&["spec", list, &index.to_string(), "kind"]);
+        Some(Remark { rule: Rule::NearlyInSource, part, message })
     };
     let checks = application.spec.health_checks.iter().enumerate().filter_map(|(index, check)| {
         let group = check.api_version.split_once('/').map_or("", |(group, _)| group);
-        remark(format!("spec.healthChecks[{index}]"), group, &check.kind)
+        remark("healthChecks", index, group, &check.kind)
     });
     let differences = application.spec.ignore_differences.iter().enumerate().filter_map(|(index, difference)| {
-        let group = difference.group.as_str();
-        remark(format!("spec.ignoreDifferences[{index}]"), group, &difference.kind)
+        remark("ignoreDifferences", index, difference.group.as_str(), &difference.kind)
     });
     checks.chain(differences).collect()
 }
@@ -511,7 +515,7 @@ mod tests {
         let app =
             application(json!({"spec": {"syncPolicy": {"syncOptions": ["ServerSideApply=false", "PruneLast=true"]}}}));
         let said = "spec.syncPolicy.syncOptions: ServerSideApply=false has no effect: everything is applied on the server's side";
-        assert_eq!(remarks(&app, None), [said]);
+        assert_eq!(remarks(&app, None).iter().map(ToString::to_string).collect::<Vec<_>>(), [said]);
     }
 
     #[test]

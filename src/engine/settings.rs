@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use super::finding::{Part, Remark, Rule};
 use crate::api::annotations as keys;
 
 pub use crate::api::Phase;
@@ -144,7 +145,7 @@ pub struct Settings {
     /// `swell.dev/conflicts`.
     pub conflicts: Conflicts,
     /// Contradictions that are reported, not refused.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Remark>,
 }
 
 /// An annotation whose value cannot be understood.
@@ -152,6 +153,10 @@ pub struct Settings {
 pub struct BadAnnotation {
     /// The annotation's key.
     pub key: Cow<'static, str>,
+    /// By which rule it is refused.
+    pub rule: Rule,
+    /// Its key, its value or a word of that.
+    pub part: Part,
     /// What is wrong and what would be right.
     pub message: String,
 }
@@ -176,7 +181,16 @@ impl Settings {
         reader.bad.extend(misspelt::refused(annotations));
         reader.warnings.extend(misspelt::told(annotations));
         if class == Class::Plain && !delete_policies.is_empty() {
-            reader.warnings.push("a hook delete policy has no effect on an object that is no hook".to_owned());
+            let message = "a hook delete policy has no effect on an object that is no hook".to_owned();
+            let key = [keys::HOOK_DELETE_POLICY, keys::ARGO_HOOK_DELETE_POLICY, keys::HELM_HOOK_DELETE_POLICY];
+            let key = key.into_iter().find(|key| annotations.contains_key(*key)).unwrap_or_default();
+            let part = Part::annotation_key(key);
+            reader.warnings.push(Remark { rule: Rule::PolicyWithoutHook, part, message });
+        }
+        if class == Class::Plain && run.is_some_and(|run| run != RunPolicy::Always) {
+            let message = format!("{} has no effect on an object that is no hook", keys::RUN);
+            let part = Part::annotation_key(keys::RUN);
+            reader.warnings.push(Remark { rule: Rule::RunWithoutHook, part, message });
         }
         if !reader.bad.is_empty() {
             return Err(reader.bad);
@@ -312,7 +326,7 @@ const HELM_POLICIES: &[(&str, DeletePolicy)] = &[
 struct Reader<'a> {
     annotations: &'a BTreeMap<String, String>,
     bad: Vec<BadAnnotation>,
-    warnings: Vec<String>,
+    warnings: Vec<Remark>,
 }
 
 impl Reader<'_> {
@@ -320,8 +334,15 @@ impl Reader<'_> {
         self.annotations.get(key).map(String::as_str)
     }
 
-    fn refuse(&mut self, key: impl Into<Cow<'static, str>>, message: String) {
-        self.bad.push(BadAnnotation { key: key.into(), message });
+    fn refuse(&mut self, key: &'static str, message: String) {
+        let part = Part::annotation(key);
+        self.bad.push(BadAnnotation { key: key.into(), rule: Rule::AnnotationValue, part, message });
+    }
+
+    /// Refuses a word of the value.
+    fn refuse_word(&mut self, key: &'static str, word: &str, message: String) {
+        let part = Part::annotation_word(key, word);
+        self.bad.push(BadAnnotation { key: key.into(), rule: Rule::AnnotationValue, part, message });
     }
 
     /// C2 to C7, C10, V3: the native annotation wins over Argo CD's, which wins over Helm's.
@@ -368,7 +389,7 @@ impl Reader<'_> {
         for word in &words {
             if !HOOK_WORDS.contains(&word.as_str()) {
                 let message = format!("{word:?} is not a hook type{}", nearest(word, HOOK_WORDS.iter().copied()));
-                self.refuse(key, message);
+                self.refuse_word(key, word, message);
             }
         }
         Some(words)
@@ -391,7 +412,7 @@ impl Reader<'_> {
             } else if word != "crd-install" {
                 let known = HELM_PHASES.iter().map(|(known, _)| *known).chain(HELM_WITHOUT_PHASE.iter().copied());
                 let message = format!("{word:?} is not a Helm hook type{}", nearest(word, known));
-                self.refuse(keys::HELM_HOOK, message);
+                self.refuse_word(keys::HELM_HOOK, word, message);
             }
         }
         if words.is_empty() {
@@ -445,7 +466,8 @@ impl Reader<'_> {
     /// Two families of annotations on one object that do not say the same: told, because only one of them counts.
     fn contradiction(&mut self, same: bool, counts: &str, other: &str, what: &str) {
         if !same {
-            self.warnings.push(format!("{counts} and {other} name different {what}; {counts} counts"));
+            let message = format!("{counts} and {other} name different {what}; {counts} counts");
+            self.warnings.push(Remark { rule: Rule::Contradiction, part: Part::annotation(other), message });
         }
     }
 
@@ -459,7 +481,8 @@ impl Reader<'_> {
                 }
                 None => {
                     let names = known.iter().map(|(name, _)| *name);
-                    self.refuse(key, format!("{word:?} is not a delete policy{}", nearest(&word, names)));
+                    let message = format!("{word:?} is not a delete policy{}", nearest(&word, names));
+                    self.refuse_word(key, &word, message);
                 }
             }
         }
@@ -481,10 +504,14 @@ impl Reader<'_> {
         for item in items {
             match parse_option(&item) {
                 Ok((name, value)) => {
-                    self.warnings.extend(remark(name, value).map(|remark| format!("{key}: {remark}")));
+                    self.warnings.extend(remark(name, value).map(|remark| Remark {
+                        rule: Rule::UselessOption,
+                        part: Part::annotation_word(key, &item),
+                        message: format!("{key}: {remark}"),
+                    }));
                     set_option(&mut options, name, value);
                 }
-                Err(message) => self.refuse(key, message),
+                Err(message) => self.refuse_word(key, &item, message),
             }
         }
         options
@@ -579,7 +606,7 @@ mod tests {
     #[test]
     fn d1_a_delete_policy_on_an_object_that_is_no_hook_is_told() {
         let parsed = parse(&[("argocd.argoproj.io/hook-delete-policy", "HookSucceeded")]).unwrap();
-        assert_eq!(parsed.warnings, ["a hook delete policy has no effect on an object that is no hook"]);
+        assert_eq!(parsed.warnings[0].to_string(), "a hook delete policy has no effect on an object that is no hook");
     }
 
     #[test]
@@ -676,7 +703,8 @@ mod tests {
     fn a_contradiction_between_two_families_is_reported_and_agreement_is_not() {
         let warnings = |annotations: &[(&str, &str)]| {
             let map = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            Settings::parse(&map).unwrap().warnings
+            let warnings = Settings::parse(&map).unwrap().warnings;
+            warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let said = |counts: &str, other: &str, what: &str| {
             vec![format!("{counts} and {other} name different {what}; {counts} counts")]

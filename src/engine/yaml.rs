@@ -92,6 +92,8 @@ pub struct Span {
 pub struct SourceError {
     /// Where the mistake is.
     pub position: Position,
+    /// In characters, from 1, where it is known.
+    pub column: Option<u32>,
     /// What is wrong, and what would be right.
     pub message: String,
 }
@@ -152,6 +154,21 @@ impl Document {
         Some(line)
     }
 
+    /// The place of the scalar or alias at `path`; `None` when there is none, when it comes by a merge or an alias, and for a document
+    /// that was read without spans.
+    pub fn span_of(&self, path: &[&str]) -> Option<Span> {
+        self.lines.places.as_ref()?.values.get(&self.hash(path)).copied()
+    }
+
+    /// The place of the key at the end of `path`, under the same conditions.
+    pub fn span_of_key(&self, path: &[&str]) -> Option<Span> {
+        self.lines.places.as_ref()?.keys.get(&self.hash(path)).copied()
+    }
+
+    fn hash(&self, path: &[&str]) -> PathHash {
+        path.iter().fold(self.base, |hash, key| hash.child(key))
+    }
+
     /// The position for a complaint about the field at `path`: of the field when it is there, else of the object.
     pub fn position_of(&self, path: &[&str]) -> Position {
         Position { line: self.line_of(path).unwrap_or(self.position.line), ..self.position.clone() }
@@ -177,17 +194,26 @@ const MISTAKES: usize = 100;
 /// `source` names the text in positions. Documents that hold nothing, comments only or null give no object; the items of
 /// lists (`List`, `ConfigMapList`) are objects of their own, in place of the list. Anchors hold within one document.
 pub fn parse(source: Option<&str>, text: &str, limits: &Limits) -> Result<Vec<Document>, Vec<SourceError>> {
-    parse_together(&[(source, text)], limits)
+    parse_all(&[(source, text)], limits, false)
 }
 
-/// The same of several texts. The limits are of all of them together, that of bytes excepted, which each text has for itself: who
+/// As [`parse`], with the places of all keys and scalars, for [`Document::span_of`] and [`Document::span_of_key`].
+pub fn parse_with_spans(source: Option<&str>, text: &str, limits: &Limits) -> Result<Vec<Document>, Vec<SourceError>> {
+    parse_all(&[(source, text)], limits, true)
+}
+
+/// As [`parse`], of several texts. The limits are of all of them together, that of bytes excepted, which each text has for itself: who
 /// brings many texts may have no more of the rest than who brings one.
 pub fn parse_together(texts: &[(Option<&str>, &str)], limits: &Limits) -> Result<Vec<Document>, Vec<SourceError>> {
+    parse_all(texts, limits, false)
+}
+
+fn parse_all(texts: &[(Option<&str>, &str)], limits: &Limits, spans: bool) -> Result<Vec<Document>, Vec<SourceError>> {
     let mut budget = Budget::new(limits);
     let mut documents = Vec::new();
     let mut errors = Vec::new();
     for (source, text) in texts {
-        if !read(*source, text, limits, &mut budget, &mut documents, &mut errors) {
+        if !read((*source, text), limits, spans, &mut budget, &mut documents, &mut errors) {
             break;
         }
     }
@@ -196,9 +222,9 @@ pub fn parse_together(texts: &[(Option<&str>, &str)], limits: &Limits) -> Result
 
 /// Reads one text. False: nothing more is to be read.
 fn read(
-    source: Option<&str>,
-    text: &str,
+    (source, text): (Option<&str>, &str),
     limits: &Limits,
+    spans: bool,
     budget: &mut Budget<'_>,
     documents: &mut Vec<Document>,
     errors: &mut Vec<SourceError>,
@@ -206,11 +232,11 @@ fn read(
     let position = |document, line| Position { source: source.map(str::to_owned), document, line };
     if text.len() > limits.bytes {
         let message = format!("the source has {} bytes, more than the limit of {}", text.len(), limits.bytes);
-        errors.push(SourceError { position: position(1, 1), message });
+        errors.push(SourceError { position: position(1, 1), column: None, message });
         return true;
     }
     for chunk in split::chunks(text).filter(|chunk| chunk.filled) {
-        let mistakes = match load::load(&chunk, budget) {
+        let mistakes = match load::load(&chunk, budget, spans) {
             Ok(None) => Vec::new(),
             Ok(Some(loaded)) => {
                 let (objects, mistakes) = unpack::unpack(loaded, &position(chunk.number, chunk.line), budget);
@@ -221,18 +247,18 @@ fn read(
             }
             Err(mistakes) => mistakes,
         };
-        errors.extend(
-            mistakes
-                .into_iter()
-                .map(|Mistake { line, message }| SourceError { position: position(chunk.number, line), message }),
-        );
+        errors.extend(mistakes.into_iter().map(|Mistake { line, column, message }| SourceError {
+            position: position(chunk.number, line),
+            column,
+            message,
+        }));
         if budget.exhausted() {
             return false;
         }
         if errors.len() >= MISTAKES {
             errors.truncate(MISTAKES);
             let message = format!("{MISTAKES} mistakes so far: what follows this document is not read");
-            errors.push(SourceError { position: position(chunk.number, chunk.line), message });
+            errors.push(SourceError { position: position(chunk.number, chunk.line), column: None, message });
             return false;
         }
     }

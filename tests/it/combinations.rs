@@ -467,7 +467,7 @@ fn f04_a_check_or_a_difference_about_a_kind_that_the_source_nearly_has_is_told()
     let web = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}});
     let remarks = lifecycle::remarks(&app, Some(&read(&[web, config("a", &[])])));
     assert_eq!(
-        remarks,
+        remarks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
             "swell.dev/relase has no effect; did you mean \"swell.dev/release\"?",
             "spec.healthChecks[0]: the source has no Deploymnt.apps; did you mean Deployment.apps?",

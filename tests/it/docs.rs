@@ -357,6 +357,45 @@ fn the_table_of_failure_modes_is_whole_and_every_row_is_shown_by_a_test() {
     check("failure-modes", &numbered("F", 80, 2).collect::<Vec<_>>());
 }
 
+/// `docs/lint.md`, of what `swell lint --rules` knows and of what it prints for each example.
+fn rules_of_lint() -> String {
+    let lint = |args: &[&str], input: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_swell"));
+        command.arg("lint").args(args).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    };
+    let rules: Vec<serde_json::Value> = serde_json::from_str(&lint(&["--rules", "-o", "json"], "")).unwrap();
+    let mut text = "<!-- Made of what `swell lint` knows by `make generate`; edit src/cli/lint/rules.rs and the examples beside it. -->\n".to_owned()
+        + include_str!("lint/intro.md");
+    let field = |rule: &serde_json::Value, name: &str| rule[name].as_str().unwrap().to_owned();
+    text.push_str("\n| Rule | Level | Finds |\n|---|---|---|\n");
+    for rule in &rules {
+        let [id, level, title] = ["id", "level", "title"].map(|name| field(rule, name));
+        let _ = writeln!(text, "| [{id}](#{id}) | {level} | {title} |");
+    }
+    for rule in &rules {
+        let [id, level, title, why, example] = ["id", "level", "title", "why", "example"].map(|name| field(rule, name));
+        let shown = lint(&["-f", "-"], &example);
+        let shown = shown.rsplit_once("\n\n").map_or("", |(finding, _)| finding);
+        let _ =
+            write!(text, "\n## {id}\n\n{title} ({level}). {why}\n\n```yaml\n{example}```\n\n```text\n{shown}\n```\n");
+    }
+    text
+}
+
+#[test]
+fn the_page_about_lint_says_what_lint_does() {
+    let path = root().join("docs/lint.md");
+    let text = rules_of_lint();
+    if std::env::var_os("SWELL_UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == text, "docs/lint.md is not what swell lint says: run make generate");
+}
+
 #[test]
 fn numbers_are_read_out_of_names_of_tests_and_cases() {
     let of = |name: &str| numbers(name).into_iter().collect::<Vec<_>>();

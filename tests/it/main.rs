@@ -8,6 +8,7 @@ mod docs;
 mod handover;
 mod health;
 mod laws;
+mod lint;
 mod metrics;
 mod migrate;
 mod plan;

@@ -266,9 +266,9 @@ fn what_cannot_be_read_ends_with_1_and_a_wrong_call_with_2() {
     let missing = run(&["-f", "no/such/file.yaml"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(stderr(&missing).contains("cannot read no/such/file.yaml"), "{}", stderr(&missing));
-    let empty = run(&["-f", "src"]);
+    let empty = run(&["-f", "src/engine"]);
     assert_eq!(empty.status.code(), Some(1));
-    assert!(stderr(&empty).contains("src holds no manifests"), "{}", stderr(&empty));
+    assert!(stderr(&empty).contains("src/engine holds no manifests"), "{}", stderr(&empty));
     assert_eq!(run(&[]).status.code(), Some(2));
     assert_eq!(run(&["-f", "examples", "-o", "xml"]).status.code(), Some(2));
 }

@@ -15,9 +15,10 @@ use super::source::{self, Whose, glob};
 use crate::api::{Application, ApplicationSpec, SyncPolicy};
 use crate::cli::plan::documents::Mistakes;
 use crate::cli::plan::{application, planning, text};
-use crate::engine::advice::late_references;
+use crate::engine::advice::advice;
 use crate::engine::desired::{Context, Desired, desired};
 use crate::engine::differences::Rules;
+use crate::engine::finding::Rule;
 use crate::engine::kinds::Kinds;
 use crate::engine::lifecycle;
 use crate::engine::live::Members;
@@ -391,10 +392,11 @@ fn write(read: &Read, contents: Contents, world: &World<'_>, converted: &mut Con
 
     converted.namespaces.extend(own_namespace(application, &wanted, namespace));
     rights::about(&wanted, &owner, application, report);
-    report.before.extend(lifecycle::remarks(application, Some(&wanted)));
+    report.before.extend(lifecycle::remarks(application, Some(&wanted)).iter().map(ToString::to_string));
     // An option without effect has its row at the object.
-    report.before.extend(wanted.warnings.iter().filter(|warning| !warning.contains("has no effect: ")).cloned());
-    report.before.extend(late_references(&plan).iter().map(ToString::to_string));
+    let warnings = wanted.warnings.iter().filter(|warning| warning.rule != Rule::UselessOption);
+    report.before.extend(warnings.map(ToString::to_string));
+    report.before.extend(advice(&plan).iter().map(ToString::to_string));
     let form = match maps.len() {
         0 => "its manifests inline".to_owned(),
         1 => "its manifests in a ConfigMap".to_owned(),

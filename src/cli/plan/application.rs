@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::documents::Mistakes;
 use crate::api::{API_VERSION, Application, GROUP, KIND, crd};
 use crate::cli::checks;
+use crate::engine::finding::{Part, Remark, Rule};
 use crate::engine::object::group_of;
 use crate::engine::settings::{nearest, parse_option};
 use crate::engine::yaml::Document;
@@ -38,9 +39,9 @@ pub(in crate::cli) fn read(document: &Document, namespace: &str, mistakes: &mut 
         }
     }
     let Reader { object, wrong, .. } = reader;
-    for (line, message) in wrong {
+    for (line, remark) in wrong {
         let position = crate::engine::yaml::Position { line, ..document.position.clone() };
-        mistakes.add(position, Some(object.clone()), message);
+        mistakes.add(position, Some(object.clone()), remark);
     }
     None
 }
@@ -56,12 +57,16 @@ fn object(document: &Document) -> String {
 struct Reader<'a> {
     document: &'a Document,
     object: String,
-    wrong: Vec<(u32, String)>,
+    wrong: Vec<(u32, Remark)>,
 }
 
 impl Reader<'_> {
     fn refuse(&mut self, path: &[&str], message: String) {
-        self.wrong.push((self.document.position_of(path).line, message));
+        self.refuse_by(Rule::ApplicationField, Part::value(path), path, message);
+    }
+
+    fn refuse_by(&mut self, rule: Rule, part: Part, path: &[&str], message: String) {
+        self.wrong.push((self.document.position_of(path).line, Remark { rule, part, message }));
     }
 
     fn root(&mut self) {
@@ -77,7 +82,7 @@ impl Reader<'_> {
         for key in value.as_object().into_iter().flat_map(|root| root.keys()) {
             if !ROOT.contains(&key.as_str()) {
                 let message = format!("{key} is not a field of {KIND}{}", nearest(key, ROOT.into_iter()));
-                self.refuse(&[key], message);
+                self.refuse_by(Rule::ApplicationField, Part::key(&[key]), &[key], message);
             }
         }
         let versions = crd().spec.versions;
@@ -152,7 +157,7 @@ impl Reader<'_> {
     fn unknown(&mut self, key: &str, schema: &JSONSchemaProps, path: &[&str]) {
         let known = schema.properties.iter().flat_map(|known| known.keys()).map(String::as_str);
         let message = format!("{} is not a field of {KIND}{}", path.join("."), nearest(key, known));
-        self.refuse(path, message);
+        self.refuse_by(Rule::ApplicationField, Part::key(path), path, message);
     }
 
     /// Each health check that cannot be used.
@@ -161,7 +166,7 @@ impl Reader<'_> {
             let index = mistake.index.to_string();
             let place = ["spec", "healthChecks", &index, mistake.field.as_deref().unwrap_or_default()];
             let path = if mistake.field.is_some() { &place[..] } else { &place[..3] };
-            self.refuse(path, mistake.to_string());
+            self.refuse_by(Rule::HealthCheck, Part::value(path), path, mistake.to_string());
         }
     }
 
@@ -170,7 +175,8 @@ impl Reader<'_> {
         for (index, option) in application.sync_options().iter().enumerate() {
             if let Err(message) = parse_option(option) {
                 let message = format!("spec.syncPolicy.syncOptions: {message}");
-                self.refuse(&["spec", "syncPolicy", "syncOptions", &index.to_string()], message);
+                let path = ["spec", "syncPolicy", "syncOptions", &index.to_string()];
+                self.refuse_by(Rule::SyncOption, Part::value(&path), &path, message);
             }
         }
     }

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use super::input::Text;
 use super::output::Mistake;
 use crate::engine::desired::Problem;
-use crate::engine::yaml::{Document, Limits, Position, SourceError, parse};
+use crate::engine::finding::{Part, Remark, Rule};
+use crate::engine::yaml::{Document, Limits, Position, SourceError, parse, parse_with_spans};
 
 /// Mistakes, and what is needed to tell where they are.
 #[derive(Debug, Default)]
@@ -15,53 +16,99 @@ pub(in crate::cli) struct Mistakes {
     pub(in crate::cli) found: Vec<Mistake>,
     /// By label of an embedded text: how many lines of the file stand before it.
     lines_before: BTreeMap<String, Option<u32>>,
+    /// By label, every text inside of another, for whoever looks at more than lines.
+    pub(in crate::cli) embedded: BTreeMap<String, Embedded>,
+    /// Whether documents are read with the places of all their keys and values.
+    spans: bool,
+}
+
+/// A text inside of another one.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Embedded {
+    /// The label of the file around it.
+    pub(in crate::cli) file: String,
+    /// The text itself.
+    pub(in crate::cli) text: String,
+    /// The line of its key in the file.
+    pub(in crate::cli) key_line: u32,
+    /// Whether it stands in the file line by line, right behind the line of its key.
+    pub(in crate::cli) line_by_line: bool,
 }
 
 impl Mistakes {
+    /// Such that documents are read with the places of all their keys and values.
+    pub(in crate::cli) fn with_spans() -> Self {
+        Self { spans: true, ..Self::default() }
+    }
+
     /// Notes what is wrong at a position.
-    pub(in crate::cli) fn add(&mut self, position: Position, object: Option<String>, message: String) {
+    pub(in crate::cli) fn add(&mut self, position: Position, object: Option<String>, remark: Remark) {
+        let Remark { rule, part, message } = remark;
+        let mistake =
+            self.located(position, object, Problem { rule, position: None, key: None, part, see: None, message });
+        self.found.push(mistake);
+    }
+
+    /// A problem as it is told, at a position, with the line of the file.
+    fn located(&self, position: Position, object: Option<String>, problem: Problem) -> Mistake {
         let before = position.source.as_ref().and_then(|source| *self.lines_before.get(source)?);
-        self.found.push(Mistake {
+        Mistake {
             file_line: before.map(|before| before.saturating_add(position.line)),
             source: position.source,
             document: position.document,
             line: position.line,
             object,
-            message,
-        });
+            message: problem.message,
+            rule: problem.rule,
+            part: problem.part,
+            column: None,
+            see: problem.see,
+        }
     }
 
     /// Notes problems of manifests; `fallback` is the place of one without a position.
     pub(in crate::cli) fn add_problems(&mut self, problems: Vec<Problem>, fallback: &Position) {
-        for Problem { position, key, message } in problems {
-            self.add(position.unwrap_or_else(|| fallback.clone()), key.map(|key| key.to_string()), message);
+        for problem in problems {
+            let position = problem.position.clone().unwrap_or_else(|| fallback.clone());
+            let object = problem.key.as_ref().map(ToString::to_string);
+            let mistake = self.located(position, object, problem);
+            self.found.push(mistake);
         }
     }
 
     /// Remembers where an embedded text stands in its file, if it stands there line by line, as in a block behind `|`.
     /// `key_line` is the line of its key.
-    pub(in crate::cli) fn locate(&mut self, label: &str, text: &str, file: &str, key_line: u32) {
+    pub(in crate::cli) fn locate(&mut self, label: &str, text: &str, file: &Text, key_line: u32) {
         let skip = usize::try_from(key_line).unwrap_or(usize::MAX);
-        let mut lines = file.lines().skip(skip).map(str::trim);
+        let mut lines = file.text.lines().skip(skip).map(str::trim);
+        let embedded = Embedded { file: file.label.clone(), text: text.to_owned(), key_line, line_by_line: false };
+        self.embedded.insert(label.to_owned(), embedded);
         if text.lines().all(|line| lines.next() == Some(line.trim())) {
             let other = self.lines_before.insert(label.to_owned(), Some(key_line)).is_some_and(|o| o != Some(key_line));
             if other {
                 // Two texts of one label: better no line than a wrong one.
                 self.lines_before.insert(label.to_owned(), None);
             }
+            if let Some(embedded) = self.embedded.get_mut(label) {
+                embedded.line_by_line = !other;
+            }
         }
     }
 
     /// Reads the documents of a text. Those that do not parse are noted and left out.
     pub(in crate::cli) fn read(&mut self, label: &str, text: &str) -> Vec<Document> {
+        let parse = if self.spans { parse_with_spans } else { parse };
         let errors = match parse(Some(label), text, &Limits::default()) {
             Ok(documents) => return documents,
             Err(errors) => errors,
         };
         // What is around the broken documents may have mistakes of another sort, which are to be told as well.
         let rest = without(text, &errors).and_then(|rest| parse(Some(label), &rest, &Limits::default()).ok());
-        for SourceError { position, message } in errors {
-            self.add(position, None, message);
+        for SourceError { position, column, message } in errors {
+            self.add(position, None, Remark { rule: Rule::Yaml, part: Part::Object, message });
+            if let Some(mistake) = self.found.last_mut() {
+                mistake.column = column;
+            }
         }
         rest.unwrap_or_default()
     }
@@ -118,8 +165,9 @@ mod tests {
     fn an_embedded_text_is_found_in_its_file_only_where_it_stands_line_by_line() {
         let line = |file: &str, text: &str| {
             let mut mistakes = Mistakes::default();
-            mistakes.locate("x", text, file, 2);
-            mistakes.add(Position { source: Some("x".to_owned()), document: 1, line: 2 }, None, String::new());
+            mistakes.locate("x", text, &Text { label: String::new(), text: file.to_owned() }, 2);
+            let remark = Remark { rule: Rule::Yaml, part: Part::Object, message: String::new() };
+            mistakes.add(Position { source: Some("x".to_owned()), document: 1, line: 2 }, None, remark);
             mistakes.found[0].file_line
         };
         assert_eq!(line("spec:\n  inline: |\n    a: 1\n\n    b: 2\n", "a: 1\n\nb: 2\n"), Some(4));

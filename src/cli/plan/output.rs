@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::api::Phase;
+use crate::engine::finding::{Part, Rule, See};
 
 /// All of it.
 #[derive(Debug, Default, Serialize)]
@@ -222,4 +223,16 @@ pub(in crate::cli) struct Mistake {
     pub(in crate::cli) object: Option<String>,
     /// What is wrong and what would be right.
     pub(in crate::cli) message: String,
+    /// By which rule of `swell lint`.
+    #[serde(skip)]
+    pub(in crate::cli) rule: Rule,
+    /// Which part of the object, for `swell lint`.
+    #[serde(skip)]
+    pub(in crate::cli) part: Part,
+    /// The column of the line, where only the parser knows it.
+    #[serde(skip)]
+    pub(in crate::cli) column: Option<u32>,
+    /// Another object that it is about.
+    #[serde(skip)]
+    pub(in crate::cli) see: Option<See>,
 }

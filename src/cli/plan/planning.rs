@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::documents::Mistakes;
 use super::output::{Action, ApplicationPlan, Moved, Position, Skipped, Stage, Task, Timeouts, Totals};
 use super::targets::Target;
-use crate::api::{self, DeletionPolicy};
-use crate::engine::advice::late_references;
-use crate::engine::desired::{Context, Desired, Manifest, desired};
+use crate::api::{self, Application, DeletionPolicy};
+use crate::engine::advice::advice;
+use crate::engine::desired::{Context, Desired, Manifest, Problem, readable};
 use crate::engine::differences::Rules;
+use crate::engine::finding::{Part, Remark, Rule};
 use crate::engine::health::checks::Checks;
 use crate::engine::kinds::{Kinds, Known};
 use crate::engine::lifecycle;
@@ -21,60 +22,109 @@ use crate::engine::plan::{self, Options, Plan, Work, effective_policies, recreat
 use crate::engine::settings::{RunPolicy, is_deletion};
 use crate::engine::yaml::{self, Document};
 
-/// The plan of a target. `None` when it has mistakes, which are noted.
-pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Option<ApplicationPlan> {
-    let Target { application, namespace, files, position, documents } = target;
-    let application = application.as_ref();
-    let name = application.and_then(|application| application.metadata.name.clone());
-    let owner = Owner::new(&namespace, name.as_deref().unwrap_or_default());
-    let destination = application.map_or(namespace.as_str(), |application| application.destination_namespace());
-    let options = match application.map(|application| lifecycle::options(application, None)).transpose() {
+/// What is known of a target.
+pub(in crate::cli) struct Examined {
+    pub(in crate::cli) application: Option<Application>,
+    owner: Owner,
+    destination: String,
+    options: Options,
+    kinds: Kinds,
+    /// What is wanted; with mistakes, what could be read of it.
+    pub(in crate::cli) desired: Desired,
+    /// The plan of a sync. Of no use with mistakes.
+    pub(in crate::cli) sync: Plan,
+    /// The plan of the Application's deletion. Of no use with mistakes.
+    pub(in crate::cli) deletion: Plan,
+    /// Whether the target has mistakes, which are noted.
+    pub(in crate::cli) has_mistakes: bool,
+    /// What is odd or will go wrong.
+    pub(in crate::cli) warnings: Vec<Problem>,
+}
+
+impl Examined {
+    fn orphans(&self) -> bool {
+        self.application.as_ref().is_some_and(|application| application.deletion_policy() == DeletionPolicy::Orphan)
+    }
+}
+
+/// Reads and plans a target; `None` when its Application cannot be used. Mistakes are noted.
+pub(in crate::cli) fn examine(
+    application: Option<Application>,
+    namespace: &str,
+    position: &yaml::Position,
+    documents: Vec<Document>,
+    kinds: &Kinds,
+    mistakes: &mut Mistakes,
+) -> Option<Examined> {
+    let name = application.as_ref().and_then(|application| application.metadata.name.clone());
+    let owner = Owner::new(namespace, name.as_deref().unwrap_or_default());
+    let destination =
+        application.as_ref().map_or(namespace, |application| application.destination_namespace()).to_owned();
+    let mut refuse = |rule: Rule, path: &[&str], message: String| {
+        let remark = Remark { rule, part: Part::value(path), message };
+        mistakes.add(position.clone(), Some(format!("Application {owner}")), remark);
+    };
+    let options = match application.as_ref().map(|application| lifecycle::options(application, None)).transpose() {
         Ok(options) => options.unwrap_or_default(),
         Err(message) => {
-            mistakes.add(position, Some(format!("Application {owner}")), message);
+            refuse(Rule::SyncOption, &["spec", "syncPolicy"], message);
             return None;
         }
     };
     let kinds = with_crds(kinds.clone(), &documents);
-    let ignored = application.map_or(&[][..], |application| &application.spec.ignore_differences);
+    let ignored = application.as_ref().map_or(&[][..], |application| &application.spec.ignore_differences);
     let differences = match Rules::parse(ignored) {
         Ok(differences) => differences,
         Err(message) => {
-            mistakes.add(position, Some(format!("Application {owner}")), message);
+            refuse(Rule::IgnoreDifferences, &["spec", "ignoreDifferences"], message);
             return None;
         }
     };
-    let context = Context { differences: &differences, ..Context::new(&owner, destination, &kinds) };
-    let checks = application.map(|application| Checks::read(&application.spec.health_checks).0).unwrap_or_default();
-    let desired = match desired(documents, context) {
-        Ok(desired) => desired.with_checks(&checks),
-        Err(problems) => {
-            mistakes.add_problems(problems, &position);
-            return None;
-        }
-    };
+    let context = Context { differences: &differences, ..Context::new(&owner, &destination, &kinds) };
+    let checks = application.as_ref().map(|application| Checks::read(&application.spec.health_checks).0);
+    let (desired, problems) = readable(documents, context);
+    let desired = desired.with_checks(&checks.unwrap_or_default());
+    let has_mistakes = !problems.is_empty();
+    mistakes.add_problems(problems, position);
     let members = Members::new();
-    let sync = Plan::sync(&desired, &members, &owner, destination, &options, &|_, _| None);
-    let deletion = Plan::deletion(Some(&desired), &members, &owner, destination, &options);
-    let orphans = application.is_some_and(|application| application.deletion_policy() == DeletionPolicy::Orphan);
+    let sync = Plan::sync(&desired, &members, &owner, &destination, &options, &|_, _| None);
+    let deletion = Plan::deletion(Some(&desired), &members, &owner, &destination, &options);
     let mut warnings = desired.warnings.clone();
-    warnings.extend(application.iter().flat_map(|application| lifecycle::remarks(application, Some(&desired))));
-    warnings.extend(late_references(&sync).iter().map(ToString::to_string));
-    if orphans && !deletion.stages.is_empty() {
-        warnings.push(
-            "deletionPolicy is Orphan, so the PreDelete and PostDelete hooks never run; with Delete they would"
-                .to_owned(),
-        );
+    // They have no place here, as they have none in the events of the operator.
+    let remarks = application.iter().flat_map(|application| lifecycle::remarks(application, Some(&desired)));
+    warnings.extend(remarks.map(|remark| Problem { position: None, ..remark.at(position, None) }));
+    warnings.extend(advice(&sync));
+    let mut examined =
+        Examined { application, owner, destination, options, kinds, desired, sync, deletion, has_mistakes, warnings };
+    if examined.orphans() && !examined.deletion.stages.is_empty() {
+        let message =
+            "deletionPolicy is Orphan, so the PreDelete and PostDelete hooks never run; with Delete they would";
+        let part = Part::value(&["spec", "deletionPolicy"]);
+        let remark = Remark { rule: Rule::HooksNeverRun, part, message: message.to_owned() };
+        examined.warnings.push(Problem { position: None, ..remark.at(position, None) });
     }
+    Some(examined)
+}
+
+/// The plan of a target. `None` when it has mistakes, which are noted.
+pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Option<ApplicationPlan> {
+    let Target { application, namespace, files, position, documents } = target;
+    let examined = examine(application, &namespace, &position, documents, kinds, mistakes)?;
+    if examined.has_mistakes {
+        return None;
+    }
+    let orphans = examined.orphans();
+    let Examined { application, owner, destination, options, kinds, desired, sync, deletion, warnings, .. } = examined;
+    let application = application.as_ref();
     let notes = guesses(&desired, &kinds).into_iter().chain(about_options(&options)).collect();
     let deletion = if orphans { Vec::new() } else { stages(&deletion.stages) };
     let (stages, sync_fail) = (stages(&sync.stages), stages(&sync.sync_fail));
     let skipped = skipped(&sync);
     Some(ApplicationPlan {
-        name,
-        destination: destination.to_owned(),
+        name: application.map(|_| owner.name().to_owned()),
         account: application
             .map(|application| format!("{}/{}", application.namespace(), application.service_account())),
+        destination,
         files,
         revision: desired.revision,
         timeouts: application.map(|application| timeouts(application.timeouts())),
@@ -91,7 +141,7 @@ pub(super) fn plan(target: Target, kinds: &Kinds, mistakes: &mut Mistakes) -> Op
         sync_fail,
         deletion,
         skipped,
-        warnings,
+        warnings: warnings.iter().map(ToString::to_string).collect(),
         notes,
     })
 }

@@ -8,35 +8,46 @@ use super::application;
 use super::documents::Mistakes;
 use super::input::Text;
 use crate::api::{Application, ConfigMapSource, Source};
+use crate::engine::finding::{Part, Remark, Rule};
 use crate::engine::yaml::{Document, Position};
 
 /// One thing to plan.
-pub(super) struct Target {
+pub(in crate::cli) struct Target {
     /// The Application; `None` for manifests without one.
-    pub(super) application: Option<Application>,
+    pub(in crate::cli) application: Option<Application>,
     /// Its namespace, or that of the manifests.
-    pub(super) namespace: String,
+    pub(in crate::cli) namespace: String,
     /// The files that it was read from.
-    pub(super) files: Vec<String>,
+    pub(in crate::cli) files: Vec<String>,
     /// Where it begins.
-    pub(super) position: Position,
+    pub(in crate::cli) position: Position,
     /// The manifests.
-    pub(super) documents: Vec<Document>,
+    pub(in crate::cli) documents: Vec<Document>,
 }
 
-/// What is to be planned, and what is in no plan, in words. What has mistakes, which are noted, has no target.
-pub(super) fn targets(
+/// What there is to plan, and what is in no plan.
+pub(in crate::cli) struct Found {
+    /// What is to be planned. What has mistakes, which are noted, has no target.
+    pub(in crate::cli) targets: Vec<Target>,
+    /// What is in no plan, in words.
+    pub(super) notes: Vec<String>,
+    /// The documents that are neither Applications nor their sources.
+    pub(in crate::cli) left: Vec<Document>,
+}
+
+/// Finds what there is to plan among the documents.
+pub(in crate::cli) fn targets(
     texts: &[Text],
     documents: Vec<Document>,
     namespace: &str,
     mistakes: &mut Mistakes,
-) -> (Vec<Target>, Vec<String>) {
+) -> Found {
     let (applications, others): (Vec<_>, Vec<_>) = documents.into_iter().partition(application::is_application);
     if applications.is_empty() {
         let position = Position { source: texts.first().map(|text| text.label.clone()), document: 1, line: 1 };
         let files = texts.iter().map(|text| text.label.clone()).collect();
         let target = Target { application: None, namespace: namespace.to_owned(), files, position, documents: others };
-        return (vec![target], Vec::new());
+        return Found { targets: vec![target], notes: Vec::new(), left: Vec::new() };
     }
     let mut used = BTreeSet::new();
     let targets: Vec<Target> = applications
@@ -49,9 +60,10 @@ pub(super) fn targets(
             target(read, document, &inline, &others, texts, &mut used, mistakes)
         })
         .collect();
-    let left: Vec<_> = others.iter().enumerate().filter(|(index, _)| !used.contains(index)).map(|(_, d)| d).collect();
+    let left = others.into_iter().enumerate().filter(|(index, _)| !used.contains(index));
+    let left: Vec<_> = left.map(|(_, document)| document).collect();
     let notes = twice(&targets).into_iter().chain(not_part(&left)).collect();
-    (targets, notes)
+    Found { targets, notes, left }
 }
 
 /// `inline` names an inline source in positions: in a file of several Applications it says whose.
@@ -91,8 +103,10 @@ fn target(
                     )),
                 };
                 if let Some(message) = missing {
-                    let place = document.position_of(&["spec", "source", "configMaps", &index.to_string()]);
-                    mistakes.add(place, Some(name_of(&application)), message);
+                    let path = ["spec", "source", "configMaps", &index.to_string()];
+                    let part = Part::value(&[&path[..], &["name"]].concat());
+                    let remark = Remark { rule: Rule::SourceMissing, part, message };
+                    mistakes.add(document.position_of(&path), Some(name_of(&application)), remark);
                 }
             }
             documents
@@ -107,7 +121,7 @@ fn target(
     })
 }
 
-fn name_of(application: &Application) -> String {
+pub(in crate::cli) fn name_of(application: &Application) -> String {
     let name = application.metadata.name.as_deref().unwrap_or_default();
     format!("Application {}/{name}", application.namespace())
 }
@@ -124,7 +138,7 @@ fn embedded(
     let label = format!("{}: {name}", source_of(holder));
     let file = texts.iter().find(|text| text.label == source_of(holder));
     if let (Some(file), Some(line)) = (file, holder.line_of(path)) {
-        mistakes.locate(&label, text, &file.text, line);
+        mistakes.locate(&label, text, file, line);
     }
     mistakes.read(&label, text)
 }
@@ -190,9 +204,9 @@ fn twice(targets: &[Target]) -> Vec<String> {
 }
 
 /// One line about the documents that are neither Applications nor their sources.
-fn not_part(left: &[&Document]) -> Option<String> {
+fn not_part(left: &[Document]) -> Option<String> {
     const NAMED: usize = 5;
-    let name = |document: &&Document| {
+    let name = |document: &Document| {
         let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str);
         format!("{} {}", text("/kind").unwrap_or("object"), text("/metadata/name").unwrap_or("without a name"))
     };

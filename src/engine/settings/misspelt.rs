@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::finding::{Part, Remark, Rule};
 use super::{BadAnnotation, nearest};
 use crate::api::annotations as keys;
 
@@ -30,31 +31,41 @@ pub(super) fn refused(annotations: &BTreeMap<String, String>) -> Vec<BadAnnotati
     let bad = |key: &String| {
         let is_unknown = key.split_once('/').is_some_and(|(domain, _)| domain == NATIVE) && known().all(|k| k != key);
         let message = || format!("is no annotation of Swell's{}", nearest(key, known()));
-        is_unknown.then(|| BadAnnotation { key: key.clone().into(), message: message() })
+        is_unknown.then(|| BadAnnotation {
+            key: key.clone().into(),
+            rule: Rule::UnknownAnnotation,
+            part: Part::annotation_key(key),
+            message: message(),
+        })
     };
     annotations.keys().filter_map(bad).collect()
 }
 
 /// What there is to say of keys of others that are nearly one that has an effect.
-pub(super) fn told(annotations: &BTreeMap<String, String>) -> Vec<String> {
+pub(super) fn told(annotations: &BTreeMap<String, String>) -> Vec<Remark> {
     let warning = |key: &String| {
         let (domain, name) = key.split_once('/')?;
         let close = nearly_accepted(domain, name)?;
-        Some(format!("{key} has no effect; did you mean {close:?}?"))
+        let message = format!("{key} has no effect; did you mean {close:?}?");
+        Some(Remark { rule: Rule::MisspeltAnnotation, part: Part::annotation_key(key), message })
     };
     annotations.keys().filter_map(warning).collect()
 }
 
 /// What there is to say of annotations of an Application under our name that nobody knows, or whose value says nothing.
-pub(crate) fn on_application<'a>(annotations: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<String> {
+pub(crate) fn on_application<'a>(annotations: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<Remark> {
+    let say = |part, message| Some(Remark { rule: Rule::ApplicationAnnotation, part, message });
     let remark = |(key, value): (&String, &String)| {
         let known = keys::ON_APPLICATIONS.iter().chain(keys::ON_OBJECTS).copied();
         let is_ours = key.strip_prefix(NATIVE).is_some_and(|rest| rest.starts_with('/'));
         if key == keys::RELEASE && value != "now" {
-            return Some(format!("{key}: {value:?} has no effect; it takes \"now\""));
+            let message = format!("{key}: {value:?} has no effect; it takes \"now\"");
+            return say(Part::annotation(key), message);
         }
-        (is_ours && known.clone().all(|known| known != key))
-            .then(|| format!("{key} has no effect{}", nearest(key, known)))
+        if !is_ours || known.clone().any(|known| known == key) {
+            return None;
+        }
+        say(Part::annotation_key(key), format!("{key} has no effect{}", nearest(key, known)))
     };
     annotations.filter_map(remark).collect()
 }
@@ -73,7 +84,8 @@ mod tests {
         let bad = |key: &str| parse(&[(key, "1")]).unwrap_err().remove(0).message;
         assert_eq!(bad("swell.dev/timout"), "is no annotation of Swell's; did you mean \"swell.dev/timeout\"?");
         assert_eq!(bad("swell.dev/gates"), "is no annotation of Swell's; did you mean \"swell.dev/gate\"?");
-        let told = |key: &str| parse(&[(key, "1")]).unwrap().warnings;
+        let told =
+            |key: &str| parse(&[(key, "1")]).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
         for (key, meant) in [
             ("argocd.argoproj.io/syncwave", keys::ARGO_SYNC_WAVE),
             ("argocd.argoproj.io/sync-waves", keys::ARGO_SYNC_WAVE),

@@ -29,30 +29,44 @@ impl PathHash {
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     /// Sorted once the document is complete.
-    lines: Vec<(PathHash, u32)>,
+    known: Vec<(PathHash, u32)>,
     pub(super) annotations: BTreeMap<PathHash, Span>,
+    /// Kept only where it is asked for: they cost more than the lines.
+    pub(super) places: Option<Box<Places>>,
+}
+
+/// The places of all keys and scalars of a document.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub(super) keys: BTreeMap<PathHash, Span>,
+    pub(super) values: BTreeMap<PathHash, Span>,
 }
 
 impl Lines {
     pub(super) fn push(&mut self, path: PathHash, line: u32) {
-        self.lines.push((path, line));
+        self.known.push((path, line));
+    }
+
+    /// Empty; `places` says whether the places of all keys and scalars are kept.
+    pub(super) fn new(places: bool) -> Self {
+        Self { places: places.then(Box::default), ..Self::default() }
     }
 
     /// For a document that is still being read.
     pub(super) fn first(&self, path: PathHash) -> Option<u32> {
-        self.lines.iter().find(|(known, _)| *known == path).map(|(_, line)| *line)
+        self.known.iter().find(|(known, _)| *known == path).map(|(_, line)| *line)
     }
 
     /// Makes the lines ready for [`Lines::get`].
     pub(super) fn finish(mut self) -> Self {
-        self.lines.sort_unstable();
-        self.lines.dedup_by_key(|(path, _)| *path);
-        self.lines.shrink_to_fit();
+        self.known.sort_unstable();
+        self.known.dedup_by_key(|(path, _)| *path);
+        self.known.shrink_to_fit();
         self
     }
 
     pub(super) fn get(&self, path: PathHash) -> Option<u32> {
-        let index = self.lines.binary_search_by_key(&path, |(path, _)| *path).ok()?;
-        self.lines.get(index).map(|(_, line)| *line)
+        let index = self.known.binary_search_by_key(&path, |(path, _)| *path).ok()?;
+        self.known.get(index).map(|(_, line)| *line)
     }
 }

@@ -22,6 +22,8 @@ use super::split::Chunk;
 #[derive(Debug)]
 pub(super) struct Mistake {
     pub(super) line: u32,
+    /// In characters, from 1, where it is known.
+    pub(super) column: Option<u32>,
     pub(super) message: String,
 }
 
@@ -36,13 +38,15 @@ pub(super) struct Loaded {
 
 /// Reads one document; `None` when it holds nothing or null. Mistakes that leave the structure clear are collected, a
 /// mistake of the syntax is the last.
-pub(super) fn load(chunk: &Chunk<'_>, budget: &mut Budget<'_>) -> Result<Option<Loaded>, Vec<Mistake>> {
+///
+/// With `spans`, the places of all keys and scalars are kept beside those of the annotations.
+pub(super) fn load(chunk: &Chunk<'_>, budget: &mut Budget<'_>, spans: bool) -> Result<Option<Loaded>, Vec<Mistake>> {
     let mut loader = Loader {
         chunk,
         budget,
         frames: Vec::new(),
         anchors: BTreeMap::new(),
-        lines: Lines::default(),
+        lines: Lines::new(spans),
         root: None,
         mistakes: Vec::new(),
     };
@@ -90,41 +94,59 @@ impl Loader<'_, '_> {
         for event in Parser::new_from_str_with_options(self.chunk.text, options) {
             let (event, span) = event.map_err(|error| Mistake {
                 line: self.absolute(error.marker().line()),
+                column: Some(column(error.marker())),
                 message: message::syntax(error.kind(), depth_limit),
             })?;
             let line = self.absolute(span.start.line());
-            match event {
-                Event::Scalar(text, style, anchor, tag) => {
-                    let tag = tag.map(|tag| Tag::named(tag.suffix_in_namespace("tag:yaml.org,2002:").as_deref()));
-                    self.scalar(Scalar { text, plain: style == ScalarStyle::Plain, tag, anchor }, line, span)?;
+            if matches!(event, Event::DocumentStart(..)) {
+                documents += 1;
+                if documents > 1 {
+                    return Err(Mistake {
+                        line,
+                        column: None,
+                        message: "a second document begins here: put `---` between them".to_owned(),
+                    });
                 }
-                Event::Alias(anchor) => self.alias(anchor, line, span)?,
-                Event::MappingStart(_, anchor, _) => {
-                    let content = Content::Map { map: Map::new(), key: None, merged: BTreeSet::new() };
-                    self.open(content, anchor, line)?;
-                }
-                Event::SequenceStart(_, anchor, _) => self.open(Content::List(Vec::new()), anchor, line)?,
-                Event::MappingEnd | Event::SequenceEnd => self.close()?,
-                Event::DocumentStart(..) => {
-                    documents += 1;
-                    if documents > 1 {
-                        return Err(Mistake {
-                            line,
-                            message: "a second document begins here: put `---` between them".to_owned(),
-                        });
-                    }
-                }
-                // Anchors, comments and unresolved aliases are not asked for; the ends say nothing here.
-                _ => {}
             }
+            let before = self.mistakes.len();
+            let read = self.event(event, line, span);
+            let at = |mistake: &mut Mistake| {
+                if mistake.line == line {
+                    mistake.column.get_or_insert(column(&span.start));
+                }
+            };
+            self.mistakes[before..].iter_mut().for_each(at);
+            read.map_err(|mut mistake| {
+                at(&mut mistake);
+                mistake
+            })?;
             if self.mistakes.len() >= MISTAKES_PER_DOCUMENT {
                 return Err(Mistake {
                     line,
+                    column: None,
                     message: "too many mistakes: the rest of this document is not read".to_owned(),
                 });
             }
         }
         Ok(())
+    }
+
+    fn event(&mut self, event: Event<'_>, line: u32, span: granit::Span) -> Result<(), Mistake> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let tag = tag.map(|tag| Tag::named(tag.suffix_in_namespace("tag:yaml.org,2002:").as_deref()));
+                self.scalar(Scalar { text, plain: style == ScalarStyle::Plain, tag, anchor }, line, span)
+            }
+            Event::Alias(anchor) => self.alias(anchor, line, span),
+            Event::MappingStart(_, anchor, _) => {
+                let content = Content::Map { map: Map::new(), key: None, merged: BTreeSet::new() };
+                self.open(content, anchor, line)
+            }
+            Event::SequenceStart(_, anchor, _) => self.open(Content::List(Vec::new()), anchor, line),
+            Event::MappingEnd | Event::SequenceEnd => self.close(),
+            // Anchors, comments and unresolved aliases are not asked for; the ends say nothing here.
+            _ => Ok(()),
+        }
     }
 
     fn absolute(&self, line: usize) -> u32 {
@@ -133,7 +155,7 @@ impl Loader<'_, '_> {
     }
 
     fn charge(&mut self, bytes: usize, line: u32) -> Result<(), Mistake> {
-        self.budget.node(bytes).map_err(|message| Mistake { line, message })
+        self.budget.node(bytes).map_err(|message| Mistake { line, column: None, message })
     }
 
     /// Whether the next node is the key of a mapping.
@@ -160,7 +182,7 @@ impl Loader<'_, '_> {
                 return Ok(());
             }
             match scalar::key(text, plain, tag) {
-                Ok(key) => self.name_key(key, line),
+                Ok(key) => self.name_key(key, line, span),
                 // The value that follows is read and dropped with the document.
                 Err(error) => {
                     self.mistake(line, error.to_string());
@@ -186,7 +208,7 @@ impl Loader<'_, '_> {
     }
 
     fn mistake(&mut self, line: u32, message: String) {
-        self.mistakes.push(Mistake { line, message });
+        self.mistakes.push(Mistake { line, column: None, message });
     }
 
     fn set_key(&mut self, new: Key, line: u32) {
@@ -196,7 +218,7 @@ impl Loader<'_, '_> {
     }
 
     /// Takes a key of the innermost mapping, and complains when the mapping has it already.
-    fn name_key(&mut self, name: String, line: u32) {
+    fn name_key(&mut self, name: String, line: u32, span: granit::Span) {
         let Some(Frame { content: Content::Map { map, merged, .. }, path, .. }) = self.frames.last_mut() else {
             return;
         };
@@ -207,6 +229,9 @@ impl Loader<'_, '_> {
             self.mistake(line, message);
         } else {
             self.lines.push(path, line);
+            if let Some(places) = &mut self.lines.places {
+                places.keys.insert(path, visible(&span, line, self.chunk.text));
+            }
         }
         self.set_key(Key::Name(name), line);
     }
@@ -214,32 +239,36 @@ impl Loader<'_, '_> {
     fn alias(&mut self, anchor: usize, line: u32, span: granit::Span) -> Result<(), Mistake> {
         let Some(Anchored { nodes, bytes, height, .. }) = self.anchors.get(&anchor) else {
             // The parser knows the anchor, so it belongs to a value that is still open.
-            return Err(Mistake { line, message: "an alias stands inside of the value that it stands for".to_owned() });
+            return Err(Mistake {
+                line,
+                column: None,
+                message: "an alias stands inside of the value that it stands for".to_owned(),
+            });
         };
         let limits = self.budget.copy(*nodes, *bytes).and_then(|()| self.budget.add(*nodes, *bytes));
         let height = *height;
         limits
             .and_then(|()| self.budget.depth(self.frames.len().saturating_add(height)))
-            .map_err(|message| Mistake { line, message })?;
+            .map_err(|message| Mistake { line, column: None, message })?;
         let value = self.anchors.get(&anchor).map(|anchored| anchored.value.clone()).unwrap_or_default();
         if !self.expects_key() {
             self.add(value, line, Some(span), height);
             return Ok(());
         }
         if let Some(key) = scalar::key_of(&value) {
-            self.name_key(key, line);
+            self.name_key(key, line, span);
             return Ok(());
         }
-        Err(Mistake { line, message: message::KEY.to_owned() })
+        Err(Mistake { line, column: None, message: message::KEY.to_owned() })
     }
 
     fn open(&mut self, content: Content, anchor: usize, line: u32) -> Result<(), Mistake> {
         if self.expects_key() {
-            return Err(Mistake { line, message: message::KEY.to_owned() });
+            return Err(Mistake { line, column: None, message: message::KEY.to_owned() });
         }
         let (nodes, bytes) = (self.budget.nodes, self.budget.bytes);
         self.charge(0, line)?;
-        self.budget.depth(self.frames.len() + 1).map_err(|message| Mistake { line, message })?;
+        self.budget.depth(self.frames.len() + 1).map_err(|message| Mistake { line, column: None, message })?;
         let (path, role) = self.place();
         self.frames.push(Frame { content, path, role, line, anchor, nodes, bytes, height: 1 });
         Ok(())
@@ -267,7 +296,7 @@ impl Loader<'_, '_> {
 
     fn define(&mut self, anchor: usize, value: &Value, size: Size, line: u32) -> Result<(), Mistake> {
         let Size { nodes, bytes, height } = size;
-        self.budget.copy(nodes, bytes).map_err(|message| Mistake { line, message })?;
+        self.budget.copy(nodes, bytes).map_err(|message| Mistake { line, column: None, message })?;
         self.anchors.insert(anchor, Anchored { value: value.clone(), nodes, bytes, height });
         Ok(())
     }
@@ -281,13 +310,24 @@ impl Loader<'_, '_> {
         frame.height = frame.height.max(height + 1);
         match &mut frame.content {
             Content::List(items) => {
-                self.lines.push(frame.path.item(items.len()), line);
+                let path = frame.path.item(items.len());
+                self.lines.push(path, line);
+                if let (Some(span), Some(places)) = (span, &mut self.lines.places) {
+                    places.values.insert(path, visible(&span, line, self.chunk.text));
+                }
                 items.push(value);
             }
             Content::Map { map, key, merged } => match key.take() {
                 Some((Key::Name(name), _)) => {
-                    if let Some(span) = span.filter(|_| frame.role == Role::Annotations) {
-                        self.lines.annotations.insert(frame.path.child(&name), visible(&span, line, self.chunk.text));
+                    if let Some(span) = span {
+                        let path = frame.path.child(&name);
+                        let seen = || visible(&span, line, self.chunk.text);
+                        if frame.role == Role::Annotations {
+                            self.lines.annotations.insert(path, seen());
+                        }
+                        if let Some(places) = &mut self.lines.places {
+                            places.values.insert(path, seen());
+                        }
                     }
                     map.insert(name, value);
                 }
@@ -326,13 +366,13 @@ struct Size {
     height: usize,
 }
 
+fn column(marker: &granit::Marker) -> u32 {
+    u32::try_from(marker.col().saturating_add(1)).unwrap_or(u32::MAX)
+}
+
 /// What an editor would underline: a value's first line.
 fn visible(span: &granit::Span, line: u32, text: &str) -> Span {
     let first_line = span.slice(text).and_then(|text| text.lines().next()).unwrap_or_default();
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Span {
-        line,
-        column: count(span.start.col().saturating_add(1)),
-        length: count(first_line.trim_end().chars().count()),
-    }
+    Span { line, column: column(&span.start), length: count(first_line.trim_end().chars().count()) }
 }

@@ -21,7 +21,7 @@ fn complaints_within(text: &str, limits: &Limits) -> Vec<String> {
 fn value(text: &str) -> Result<Value, Vec<Mistake>> {
     let limits = Limits::default();
     let chunk = split::chunks(text).find(|chunk| chunk.filled);
-    let loaded = chunk.map(|chunk| load::load(&chunk, &mut Budget::new(&limits))).transpose()?.flatten();
+    let loaded = chunk.map(|chunk| load::load(&chunk, &mut Budget::new(&limits), false)).transpose()?.flatten();
     Ok(loaded.map(|loaded| loaded.value).unwrap_or_default())
 }
 
@@ -176,6 +176,29 @@ fn annotations_have_lines_and_spans() {
     assert_eq!(span("true"), Some(Span { line: 10, column: 9, length: 10 }));
     assert_eq!(span("note"), Some(Span { line: 8, column: 7, length: 1 }));
     assert_eq!(span("flow"), None);
+}
+
+#[test]
+fn every_key_and_scalar_has_a_span_where_it_is_asked_for() {
+    let text = "kind: A\nspec:\n  - {name: 'é', \"x\": [1, two]}\n  - |\n    text\n  - *a\n".replace("*a", "&b c");
+    let document = &parse_with_spans(None, &text, &Limits::default()).unwrap()[0];
+    let span = |line, column, length| Some(Span { line, column, length });
+    assert_eq!(document.span_of(&["kind"]), span(1, 7, 1));
+    assert_eq!(document.span_of_key(&["spec"]), span(2, 1, 4));
+    assert_eq!(document.span_of(&["spec"]), None, "no scalar");
+    assert_eq!(document.span_of_key(&["spec", "0", "name"]), span(3, 6, 4));
+    assert_eq!(document.span_of(&["spec", "0", "name"]), span(3, 12, 3));
+    assert_eq!(document.span_of_key(&["spec", "0", "x"]), span(3, 17, 3));
+    assert_eq!(document.span_of(&["spec", "0", "x", "1"]), span(3, 26, 3));
+    assert_eq!(document.span_of(&["spec", "1"]), span(5, 5, 4));
+    assert_eq!(read(&text)[0].span_of(&["kind"]), None, "not asked for");
+}
+
+#[test]
+fn a_mistake_has_its_column_where_the_parser_knows_it() {
+    let column = |text: &str| parse(None, text, &Limits::default()).unwrap_err()[0].column;
+    assert_eq!(column("a: 1\nb: {c: 1, c: 2}\n"), Some(11));
+    assert_eq!(column("a: 1\n b: 2\n"), Some(3));
 }
 
 #[test]

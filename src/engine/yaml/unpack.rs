@@ -31,7 +31,7 @@ impl Unpacker<'_, '_> {
     /// Recurses for lists in lists only, which the limit on depth bounds.
     fn object(&mut self, what: &str, mut value: Value, path: PathHash, line: u32) {
         if !value.is_object() {
-            self.mistakes.push(Mistake { line, message: message::not_an_object(what, &value) });
+            self.mistakes.push(Mistake { line, column: None, message: message::not_an_object(what, &value) });
             return;
         }
         let Some(list) = List::of(&value) else {
@@ -44,8 +44,11 @@ impl Unpacker<'_, '_> {
             None | Some(Value::Null) => return,
             Some(Value::Array(items)) => items,
             Some(_) => {
-                self.mistakes
-                    .push(Mistake { line, message: "`items` of a `List` has to be a list of objects".to_owned() });
+                self.mistakes.push(Mistake {
+                    line,
+                    column: None,
+                    message: "`items` of a `List` has to be a list of objects".to_owned(),
+                });
                 return;
             }
         };
@@ -62,7 +65,7 @@ impl Unpacker<'_, '_> {
 
     fn document(&mut self, value: Value, path: PathHash, line: u32) {
         if let Err(message) = self.budget.document() {
-            self.mistakes.push(Mistake { line, message });
+            self.mistakes.push(Mistake { line, column: None, message });
             return;
         }
         let position = Position { line, ..self.position.clone() };

@@ -185,8 +185,9 @@ impl Actor {
                 operation.id, operation.revision, operation.attempt
             );
             self.tell(Type::Normal, "OperationStarted", "Sync", &note);
-            let mut warnings = lifecycle::remarks(&self.application, desired);
-            warnings.extend(desired.iter().flat_map(|desired| desired.warnings.iter().cloned()));
+            let remarks = lifecycle::remarks(&self.application, desired);
+            let mut warnings: Vec<_> = remarks.iter().map(ToString::to_string).collect();
+            warnings.extend(desired.iter().flat_map(|desired| desired.warnings.iter().map(ToString::to_string)));
             if !warnings.is_empty() && !operation.deletion {
                 self.tell(Type::Warning, "ManifestWarning", "Sync", &warnings.join("; "));
             }
