@@ -9,7 +9,7 @@ use serde_json::Value;
 use swell::api::OperationPhase;
 use tokio::time::Instant;
 
-use crate::support::{Place, cli::swell, kubectl_in};
+use crate::support::{Place, cli::swell, eventually, kubectl_in, testbed};
 
 /// How long a cause may take to show.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -34,6 +34,15 @@ async fn tried(case: &Path) -> Option<String> {
     let text = |file: &str| Some(fs::read_to_string(case.join(file)).ok()?.replace("NAMESPACE", &place.namespace));
     if let Some(before) = text("before.yaml") {
         kubectl_in(&place.namespace, &["apply", "-f", "-"], &before);
+        if before.contains("ValidatingAdmissionPolicy") {
+            // A policy is enforced a moment after it is there.
+            eventually("the policy denies", || async {
+                let mut attempt = testbed().kubectl();
+                attempt.args(["-n", &place.namespace, "create", "configmap", "settings", "--dry-run=server"]);
+                (!attempt.output().unwrap().status.success()).then_some(())
+            })
+            .await;
+        }
     }
     kubectl_in(&place.namespace, &["apply", "-f", "-"], &text("application.yaml").unwrap());
     if let Some(then) = text("then.yaml") {

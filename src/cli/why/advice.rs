@@ -106,7 +106,7 @@ fn advice(known: &Known<'_>) -> Option<String> {
              -n {namespace} --type merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'"
         )
     } else if known.invalid {
-        "Correct the manifest at that place; `swell plan -f FILE` shows the line and what would be right.".to_owned()
+        "Correct the manifest at that place; `swell lint -f FILE` shows the place and what would be right.".to_owned()
     } else if known.evidence.is_some_and(|evidence| evidence.exit_code.is_some()) {
         format!(
             "Correct what the log tells (all of it: swell logs {application}), and apply the manifest; or try the same again: swell retry {application}"
