@@ -48,9 +48,9 @@ pub async fn serve(listener: TcpListener, telemetry: Arc<Telemetry>, stop: Cance
                     let _ = tokio::time::timeout(LONGEST, connection(stream, telemetry)).await;
                 });
             }
-            // Out of file descriptors, most likely: that passes.
             Err(error) => {
                 tracing::warn!(%error, "a connection for metrics or probes was not accepted");
+                // Out of file descriptors, most likely. Nothing tells when one is free: a pause, so that the loop does not spin until then.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }

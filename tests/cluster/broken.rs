@@ -2,17 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use futures::future::join_all;
-use serde_json::Value;
 use swell::api::OperationPhase;
-use tokio::time::Instant;
 
-use crate::support::{Place, cli::swell, eventually, kubectl_in, testbed};
+use crate::support::{PATIENCE, Place, cli::swell, eventually, kubectl_in, poll, testbed};
 
-/// How long a cause may take to show.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// What `swell why` may take of a screen.
 const MOST_LINES: usize = 10;
 
@@ -51,24 +46,20 @@ async fn tried(case: &Path) -> Option<String> {
     }
     let expected = text("why.txt").unwrap();
     let parts: Vec<_> = expected.trim().split(" … ").collect();
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let told = swell(&["why", "app", "-n", &place.namespace]).await;
-        let first = told.out.lines().next().unwrap_or_default();
-        if is_in_order(first, &parts) {
-            let lines = told.out.lines().count();
-            if lines <= MOST_LINES && told.out.contains('→') && matches!(told.code, 3 | 4) {
-                return None;
-            }
-            return Some(format!("{name}: {lines} lines, exit code {}:\n{}", told.code, told.out));
-        }
-        if Instant::now() > end {
-            let status: Option<Value> = place.get("swell.dev/v1alpha1", "Application", "app").await;
-            let status = status.map(|application| application["status"]["operationState"].to_string());
-            return Some(format!("{name}: expected {expected:?}, and was told:\n{}{}\n{status:?}", told.out, told.err));
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
+    let asks = ["why", "app", "-n", &*place.namespace];
+    let told = poll(PATIENCE, || async {
+        let told = swell(&asks).await;
+        is_in_order(told.out.lines().next().unwrap_or_default(), &parts).then_some(told)
+    })
+    .await;
+    let Some(told) = told else {
+        let told = swell(&asks).await;
+        let status = place.get("swell.dev/v1alpha1", "Application", "app").await.map(|app| app["status"].to_string());
+        return Some(format!("{name}: expected {expected:?}, and was told:\n{}{}\n{status:?}", told.out, told.err));
+    };
+    let lines = told.out.lines().count();
+    let is_fine = lines <= MOST_LINES && told.out.contains('→') && matches!(told.code, 3 | 4);
+    (!is_fine).then(|| format!("{name}: {lines} lines, exit code {}:\n{}", told.code, told.out))
 }
 
 /// Whether a line has these parts, one behind the other.

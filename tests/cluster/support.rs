@@ -446,7 +446,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, pro
 
 /// Asks again and again until there is an answer or the time is over. Each question is a request of its own, so that what is
 /// waited for may be any state of any objects.
-async fn poll<T, F: Future<Output = Option<T>>>(patience: Duration, probe: impl Fn() -> F) -> Option<T> {
+pub(crate) async fn poll<T, F: Future<Output = Option<T>>>(patience: Duration, probe: impl Fn() -> F) -> Option<T> {
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     let end = tokio::time::Instant::now() + patience;
     while tokio::time::Instant::now() < end {

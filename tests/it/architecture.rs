@@ -93,7 +93,7 @@ fn every_source_file_is_declared_by_its_parent() {
 
 #[test]
 fn no_file_is_too_large() {
-    for folder in ["src", "testbed/src"] {
+    for folder in ["src", "testbed", "tests"] {
         for path in sources(folder) {
             let lines = production(&path).lines().count();
             assert!(lines <= MOST_LINES, "{} has {lines} lines before its tests: split it by purpose", path.display());
