@@ -150,12 +150,13 @@ fn cluster<'a>(applications: &[&'a Document], named: Option<&'a str>) -> anyhow:
     }
 }
 
-/// The Application among whose manifests this one is, unless that one is inside of it as well and comes later.
+/// The Application among whose manifests this one is written, unless that one is inside of it as well and comes later.
 fn container(number: usize, all: &[(String, Converted)]) -> Option<String> {
     let own = &all[number].1;
     let other = all.iter().enumerate().find(|(other, (_, converted))| {
         let circle = own.nested.contains(&converted.identity);
-        *other != number && converted.nested.contains(&own.identity) && (!circle || *other < number)
+        let holds = !converted.objects.is_empty() && converted.nested.contains(&own.identity);
+        *other != number && holds && (!circle || *other < number)
     })?;
     let (namespace, name) = &other.1.1.identity;
     Some(format!("{namespace}/{name}"))
@@ -169,13 +170,9 @@ fn twice(kept: &mut [Converted]) {
         let metadata = &application["metadata"];
         let (namespace, name) = (metadata["namespace"].to_string(), metadata["name"].to_string());
         if !seen.insert((namespace.clone(), name.clone())) {
-            converted.objects.clear();
-            if let Some(report) = converted.reports.first_mut() {
-                report.to = None;
-                report.problems.push(format!(
-                    "another Application {name} goes into the namespace {namespace} already; rename one of them"
-                ));
-            }
+            converted.refuse(format!(
+                "another Application {name} goes into the namespace {namespace} already; rename one of them"
+            ));
         }
     }
 }

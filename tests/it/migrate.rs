@@ -95,6 +95,46 @@ fn an_application_that_another_one_contains_is_written_once() {
 }
 
 #[test]
+fn what_an_application_contains_that_cannot_be_migrated_is_written_only_where_it_is_named_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |name: &str, path: &str| {
+        serde_json::json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": name, "namespace": "argocd"},
+            "spec": {"source": {"repoURL": "u", "path": path}, "destination": {"namespace": name}}
+        })
+        .to_string()
+    };
+    for (file, content) in [
+        ("apps/good.json", of("good", "good")),
+        ("apps/bad.json", of("bad", "nowhere")),
+        ("good/all.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n".to_owned()),
+        ("root.json", of("root", "apps")),
+    ] {
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    let at = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
+    let (repo, root, good) = (at(""), at("root.json"), at("apps/good.json"));
+
+    let alone = migrate(&["-f", &root, "--repo", &repo]);
+    let told = text(&alone.stderr);
+    assert_eq!((alone.status.code(), alone.stdout.len()), (Some(1), 0), "{told}");
+    assert!(!told.contains("written as Application"), "{told}");
+    assert!(
+        told.contains("inside of Application argocd/root, whose manifests hold it and which is not migrated"),
+        "{told}"
+    );
+
+    let named = migrate(&["-f", &root, "-f", &good, "--repo", &repo]);
+    let told = text(&named.stderr);
+    assert_eq!(named.status.code(), Some(1), "{told}");
+    let names: Vec<_> = documents(&named).iter().map(|d| d.value["metadata"]["name"].clone()).collect();
+    assert_eq!(names, ["good"], "{told}");
+    assert_eq!(told.matches("written as Application good/good").count(), 1, "{told}");
+}
+
+#[test]
 fn what_has_to_be_rendered_is_told_with_the_command_that_renders_it() {
     let output = golden("rendering", &["-f", "apps/rendering.yaml", REPO[0], REPO[1]], 1);
     assert!(output.stdout.is_empty());

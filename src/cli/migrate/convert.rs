@@ -130,7 +130,33 @@ pub(super) fn convert(
         write(&read, contents, world, &mut converted, &mut report);
     }
     converted.reports.insert(0, report);
+    if converted.objects.is_empty() {
+        converted.drop_nested();
+    }
     Ok(converted)
+}
+
+impl Converted {
+    /// Takes it out of the output.
+    pub(super) fn refuse(&mut self, problem: String) {
+        self.objects.clear();
+        if let Some(report) = self.reports.first_mut() {
+            report.to = None;
+            report.problems.push(problem);
+        }
+        self.drop_nested();
+    }
+
+    /// What is among the manifests of an Application that is not written is not written either, and its report says so.
+    fn drop_nested(&mut self) {
+        let (namespace, name) = &self.identity;
+        for report in self.reports.iter_mut().skip(1).filter(|report| report.to.is_some()) {
+            report.to = None;
+            report.problems.push(format!(
+                "it would be written inside of Application {namespace}/{name}, whose manifests hold it and which is not migrated"
+            ));
+        }
+    }
 }
 
 /// An Application as far as its own fields say.
