@@ -153,7 +153,12 @@ async fn the_commands_that_are_told_render_charts_and_kustomizations_as_migrate_
     assert_eq!((code, output.as_str()), (Some(1), ""), "{told}");
     let (_, script) = told.split_once("with these flags as well:\n").unwrap();
     run(script, repository.folder.path());
-    let rendered = ["--rendered", "argocd/chart=chart.rendered.yaml", "--rendered", "argocd/site=site.rendered.yaml"];
+    let rendered = [
+        "--rendered",
+        "argocd/chart=argocd_chart.rendered.yaml",
+        "--rendered",
+        "argocd/site=argocd_site.rendered.yaml",
+    ];
     repository.apply(&both, &rendered);
     for name in ["chart", "site"] {
         ready(&place, name);

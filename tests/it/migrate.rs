@@ -135,6 +135,35 @@ fn what_an_application_contains_that_cannot_be_migrated_is_written_only_where_it
 }
 
 #[test]
+fn commands_for_several_sources_write_into_files_of_their_own() {
+    let of = |namespace: &str, name: &str| {
+        serde_json::json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "source": {"repoURL": "https://charts.example.com", "chart": "redis", "helm": {"valueFiles": ["small.yaml"]}},
+                "destination": {"namespace": namespace}
+            }
+        })
+    };
+    let items = [of("team-a", "cache"), of("team-b", "cache"), of("team", "b-cache")];
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
+    let told = text(&swell(&["migrate", "-f", "-"], list.as_bytes()).stderr);
+    let after = |word: &str| {
+        let ends = told.match_indices(word).map(|(at, _)| told[at + word.len()..].split_whitespace().next().unwrap());
+        ends.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        after(" > "),
+        ["team-a_cache", "team-b_cache", "team_b-cache"].map(|stem| format!("{stem}.rendered.yaml"))
+    );
+    assert_eq!(
+        after("--untardir "),
+        ["team-a_cache", "team-b_cache", "team_b-cache"].map(|stem| format!("{stem}.charts"))
+    );
+    assert!(told.contains("--values team-b_cache.charts/redis/small.yaml"), "{told}");
+}
+
+#[test]
 fn what_has_to_be_rendered_is_told_with_the_command_that_renders_it() {
     let output = golden("rendering", &["-f", "apps/rendering.yaml", REPO[0], REPO[1]], 1);
     assert!(output.stdout.is_empty());

@@ -35,10 +35,26 @@ impl Job<'_> {
         (what, format!("# {argo}/{name}, {}: then {flag}\n{command}", self.source.field))
     }
 
+    /// What the names of files begin with that are for this source alone: no name of Kubernetes' has an underscore.
+    fn stem(&self) -> String {
+        let Whose { argo, name, .. } = self.whose;
+        let number = self.source.number.map(|number| format!("_{number}")).unwrap_or_default();
+        format!("{argo}_{name}{number}")
+    }
+
     /// The file that the command writes.
     fn result(&self) -> String {
-        let number = self.source.number.map(|number| format!("-{number}")).unwrap_or_default();
-        format!("{}{number}.rendered.yaml", self.whose.name)
+        format!("{}.rendered.yaml", self.stem())
+    }
+
+    /// The folder into which its chart is pulled: helm refuses one in which there is a chart of that name.
+    fn charts(&self) -> String {
+        format!("{}.charts", self.stem())
+    }
+
+    /// The folder that `helm pull --untar` makes of a chart.
+    fn chart_folder(&self, chart: &str) -> String {
+        format!("{}/{}", self.charts(), chart.rsplit('/').next().unwrap_or(chart))
     }
 
     /// The folder in words of a shell: where it is, or where a clone would have it.
@@ -78,8 +94,8 @@ impl Job<'_> {
             let mut files = list("valueFiles").filter_map(Value::as_str);
             if files.any(|file| !file.starts_with('$') && !file.contains("://")) {
                 // Its own value files can be named once it is here.
-                before = format!("helm pull {} --untar &&\n", line(&from));
-                words.push(chart_folder(chart).to_owned());
+                before = format!("helm pull {} --untar --untardir {} &&\n", line(&from), quoted(&self.charts()));
+                words.push(self.chart_folder(chart));
             } else {
                 words.extend(from);
             }
@@ -147,7 +163,7 @@ impl Job<'_> {
         }
         match (file.strip_prefix('/'), &self.source.chart) {
             (Some(path), None) => in_repository(self.repos, &self.source.repo, path),
-            (_, Some(chart)) => format!("{}/{}", chart_folder(chart), file.trim_start_matches('/')),
+            (_, Some(chart)) => format!("{}/{}", self.chart_folder(chart), file.trim_start_matches('/')),
             (None, None) => format!("{}/{file}", self.place()),
         }
     }
@@ -294,11 +310,6 @@ fn in_repository(repos: &[Repo], url: &str, path: &str) -> String {
     );
     let path = path.trim_start_matches("./").trim_matches('/');
     if path.is_empty() || path == "." { root } else { format!("{root}/{path}") }
-}
-
-/// The folder that `helm pull --untar` makes of a chart.
-fn chart_folder(chart: &str) -> &str {
-    chart.rsplit('/').next().unwrap_or(chart)
 }
 
 /// Helm splits values at commas that have no backslash before them; Argo CD puts one there.
